@@ -1,0 +1,86 @@
+//! Who owns a file and who may write it.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::unistd::{Uid, geteuid};
+
+use crate::Error;
+
+/// Checks that only root or the caller can change the object: it is theirs, and neither group
+/// nor others may write it.
+///
+/// # Errors
+/// Says whose it is, or its mode, and what to do.
+pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+    let (owner, caller) = (Uid::from_raw(metadata.uid()), geteuid());
+    if !owner.is_root() && owner != caller {
+        let wanted = if caller.is_root() { "root".to_owned() } else { format!("root or uid {caller}") };
+        return Err(Error::new(
+            path.display(),
+            format!("owned by uid {owner}, not by {wanted}; use chown(8)"),
+        ));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        let mode = metadata.mode() & 0o7777;
+        return Err(Error::new(
+            path.display(),
+            format!("mode {mode:04o}: group or others may write it; chmod go-w it"),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks a directory as `check` does.
+///
+/// # Errors
+/// There is no such directory, it is something else, or others may change it.
+pub fn check_directory(path: &Path) -> Result<(), Error> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, &error))?;
+    if !metadata.is_dir() {
+        return Err(Error::new(path.display(), "not a directory"));
+    }
+    check(path, &metadata)
+}
+
+/// Opens a regular file for reading, without waiting on a fifo, and checks it as `check` does.
+///
+/// # Errors
+/// It cannot be opened, is no regular file, or others may change it.
+pub fn open(path: &Path) -> Result<File, Error> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| Error::io(path, &error))?;
+    let metadata = file.metadata().map_err(|error| Error::io(path, &error))?;
+    if !metadata.is_file() {
+        return Err(Error::new(path.display(), "not a regular file"));
+    }
+    check(path, &metadata)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn refuses_what_others_can_change() {
+        let path = std::env::temp_dir().join(format!("tspf-owner-{}", std::process::id()));
+        std::fs::write(&path, "").unwrap();
+        for (mode, good) in [(0o600, true), (0o644, true), (0o660, false), (0o602, false)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open(&path).is_ok(), good, "mode {mode:o}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open(&path).unwrap_err().to_string().ends_with("not a regular file"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(check_directory(Path::new("/dev/null")).is_err());
+        assert!(check_directory(Path::new("/")).is_ok());
+    }
+}

@@ -1,0 +1,303 @@
+//! Sets of prefixes in canonical form: host bits cleared, no prefix inside another, IPv4 before
+//! IPv6, ascending. Two sets in this form that hold the same prefixes print the same text.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// A set of prefixes in canonical form.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PrefixSet {
+    v4: Vec<Ipv4Net>,
+    v6: Vec<Ipv6Net>,
+}
+
+impl PrefixSet {
+    /// The number of prefixes.
+    pub fn len(&self) -> usize {
+        self.v4.len().saturating_add(self.v6.len())
+    }
+
+    /// Whether there is no prefix.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// The IPv4 prefixes, ascending.
+    pub fn v4(&self) -> &[Ipv4Net] {
+        &self.v4
+    }
+
+    /// The IPv6 prefixes, ascending.
+    pub fn v6(&self) -> &[Ipv6Net] {
+        &self.v6
+    }
+
+    /// All prefixes in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.v4.iter().copied().map(IpNet::V4).chain(self.v6.iter().copied().map(IpNet::V6))
+    }
+
+    /// Merges siblings (`192.0.2.0/25` and `192.0.2.128/25`) as far as possible: the smallest set
+    /// of prefixes that covers the same addresses.
+    #[must_use]
+    pub fn aggregate(self) -> PrefixSet {
+        PrefixSet { v4: aggregate(self.v4), v6: aggregate(self.v6) }
+    }
+
+    /// The addresses of this set that are not in `holes`, exactly. A prefix that a hole lies in
+    /// is split around it.
+    #[must_use]
+    pub fn subtract(&self, holes: &PrefixSet) -> PrefixSet {
+        PrefixSet { v4: subtract(&self.v4, &holes.v4), v6: subtract(&self.v6, &holes.v6) }
+    }
+
+    /// Appends a prefix that comes after all others and lies in none of them, so that a list
+    /// which must already be canonical is read in one pass without sorting.
+    ///
+    /// # Errors
+    /// Says which of the rules it breaks.
+    pub fn push_canonical(&mut self, net: IpNet) -> Result<(), &'static str> {
+        match net {
+            IpNet::V4(_) if !self.v6.is_empty() => Err("IPv4 after IPv6"),
+            IpNet::V4(net) => push_canonical(&mut self.v4, net),
+            IpNet::V6(net) => push_canonical(&mut self.v6, net),
+        }
+    }
+}
+
+impl FromIterator<IpNet> for PrefixSet {
+    /// The canonical form of any prefixes: duplicates and prefixes inside others are removed.
+    fn from_iter<T: IntoIterator<Item = IpNet>>(nets: T) -> PrefixSet {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for net in nets {
+            match net {
+                IpNet::V4(net) => v4.push(net.trunc()),
+                IpNet::V6(net) => v6.push(net.trunc()),
+            }
+        }
+        PrefixSet { v4: canonical(v4), v6: canonical(v6) }
+    }
+}
+
+/// What the two families have in common. `Ord` is by address, then by length, so that a prefix
+/// comes before all that lie inside it.
+trait Net: Copy + Ord {
+    /// Whether `other` is this prefix or lies inside it.
+    fn covers(self, other: Self) -> bool;
+    /// The prefix that is one bit shorter.
+    fn parent(self) -> Option<Self>;
+    /// The two halves, lower first; `None` for a host.
+    fn halves(self) -> Option<(Self, Self)>;
+}
+
+macro_rules! net {
+    ($net:ty) => {
+        impl Net for $net {
+            fn covers(self, other: Self) -> bool {
+                self.contains(&other)
+            }
+
+            fn parent(self) -> Option<Self> {
+                self.supernet()
+            }
+
+            fn halves(self) -> Option<(Self, Self)> {
+                let mut halves = self.subnets(self.prefix_len().checked_add(1)?).ok()?;
+                Some((halves.next()?, halves.next()?))
+            }
+        }
+    };
+}
+
+net!(Ipv4Net);
+net!(Ipv6Net);
+
+fn canonical<N: Net>(mut nets: Vec<N>) -> Vec<N> {
+    nets.sort_unstable();
+    let mut last: Option<N> = None;
+    nets.retain(|&net| {
+        let keep = !last.is_some_and(|last| last.covers(net));
+        if keep {
+            last = Some(net);
+        }
+        keep
+    });
+    nets.shrink_to_fit();
+    nets
+}
+
+fn push_canonical<N: Net>(nets: &mut Vec<N>, net: N) -> Result<(), &'static str> {
+    match nets.last() {
+        Some(&last) if last == net => return Err("twice in the list"),
+        Some(&last) if last.covers(net) => return Err("inside the prefix before it"),
+        Some(&last) if last > net => return Err("not in ascending order"),
+        _ => nets.push(net),
+    }
+    Ok(())
+}
+
+fn aggregate<N: Net>(nets: Vec<N>) -> Vec<N> {
+    let mut merged: Vec<N> = Vec::with_capacity(nets.len());
+    for net in nets {
+        let mut net = net;
+        // The sibling of a prefix is the one that has the same parent; in ascending order it can
+        // only be the last one kept.
+        while let Some(last) = merged.last().copied()
+            && last.parent().is_some()
+            && last.parent() == net.parent()
+        {
+            let Some(parent) = net.parent() else { break };
+            merged.pop();
+            net = parent;
+        }
+        merged.push(net);
+    }
+    merged.shrink_to_fit();
+    merged
+}
+
+fn subtract<N: Net>(nets: &[N], holes: &[N]) -> Vec<N> {
+    let mut left = Vec::with_capacity(nets.len());
+    for &net in nets {
+        let at = holes.partition_point(|hole| *hole < net);
+        let (before, after) = holes.split_at_checked(at).unwrap_or((holes, &[]));
+        // Canonical holes do not overlap, so only the last one before can cover this prefix.
+        if before.last().is_some_and(|hole| hole.covers(net)) {
+            continue;
+        }
+        let inside = after.partition_point(|hole| net.covers(*hole));
+        carve(net, after.get(..inside).unwrap_or_default(), &mut left);
+    }
+    left
+}
+
+/// Appends what is left of a prefix without the holes, all of which lie in it. The depth is at
+/// most the number of bits of an address.
+fn carve<N: Net>(net: N, holes: &[N], left: &mut Vec<N>) {
+    let Some(&first) = holes.first() else {
+        left.push(net);
+        return;
+    };
+    if first == net {
+        return;
+    }
+    let Some((low, high)) = net.halves() else { return };
+    let at = holes.partition_point(|hole| low.covers(*hole));
+    let (in_low, in_high) = holes.split_at_checked(at).unwrap_or((holes, &[]));
+    carve(low, in_low, left);
+    carve(high, in_high, left);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn set(text: &str) -> PrefixSet {
+        text.split_whitespace().map(|word| crate::prefix::parse(word.as_bytes()).unwrap()).collect()
+    }
+
+    fn text(set: &PrefixSet) -> String {
+        set.iter().map(|net| net.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn canonical_form() {
+        let given =
+            set("2001:db8::1 10.1.2.3 10.0.0.0/8 192.0.2.0/25 192.0.2.0/25 192.0.2.128/25 2001:db8::/32");
+        assert_eq!(text(&given), "10.0.0.0/8 192.0.2.0/25 192.0.2.128/25 2001:db8::/32");
+        assert_eq!(given.len(), 4);
+        assert_eq!(text(&set("0.0.0.0/0 1.2.3.4 ::/0 ::1")), "0.0.0.0/0 ::/0");
+        assert!(set("").is_empty());
+    }
+
+    #[test]
+    fn aggregation_merges_siblings_only() {
+        assert_eq!(text(&set("10.0.0.0/32 10.0.0.1 10.0.0.2/31 10.0.0.4/30").aggregate()), "10.0.0.0/29");
+        assert_eq!(text(&set("10.0.0.1 10.0.0.2").aggregate()), "10.0.0.1/32 10.0.0.2/32");
+        assert_eq!(text(&set("0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1").aggregate()), "0.0.0.0/0 ::/0");
+    }
+
+    #[test]
+    fn subtraction_is_exact() {
+        assert_eq!(text(&set("10.0.0.0/30").subtract(&set("10.0.0.1"))), "10.0.0.0/32 10.0.0.2/31");
+        assert_eq!(text(&set("10.0.0.0/30 10.1.0.0/16").subtract(&set("10.0.0.0/15"))), "");
+        assert_eq!(text(&set("10.0.0.0/30").subtract(&set("10.0.0.0/30"))), "");
+        assert_eq!(text(&set("::/0").subtract(&set("8000::/1 ::/2"))), "4000::/2");
+        assert_eq!(text(&set("10.0.0.0/30").subtract(&set("10.0.0.4 9.255.255.255"))), "10.0.0.0/30");
+        assert_eq!(set("::/0").subtract(&set("::1")).len(), 128);
+        assert_eq!(set("0.0.0.0/0").subtract(&set("255.255.255.255")).len(), 32);
+    }
+
+    #[test]
+    fn a_canonical_list_is_taken_and_another_refused() {
+        let mut list = PrefixSet::default();
+        let mut push = |word: &str| list.push_canonical(crate::prefix::parse(word.as_bytes()).unwrap());
+        assert_eq!(push("10.0.0.0/8"), Ok(()));
+        assert_eq!(push("10.0.0.0/8"), Err("twice in the list"));
+        assert_eq!(push("10.1.0.0/16"), Err("inside the prefix before it"));
+        assert_eq!(push("9.0.0.0/8"), Err("not in ascending order"));
+        assert_eq!(push("10.0.0.0/7"), Err("not in ascending order"));
+        assert_eq!(push("11.0.0.0/8"), Ok(()));
+        assert_eq!(push("::1"), Ok(()));
+        assert_eq!(push("12.0.0.0/8"), Err("IPv4 after IPv6"));
+        assert_eq!(list, set("10.0.0.0/8 11.0.0.0/8 ::1"));
+    }
+
+    /// Prefixes within 192.0.2.0/24 or 2001:db8::/120, so that an oracle can be a bit an address.
+    fn small_net() -> impl Strategy<Value = IpNet> {
+        (any::<u8>(), 0u8..=8, any::<bool>()).prop_map(|(low, bits, v4)| {
+            if v4 {
+                IpNet::V4(Ipv4Net::new([192, 0, 2, low].into(), 24 + bits).unwrap().trunc())
+            } else {
+                IpNet::V6(
+                    Ipv6Net::new((0x2001_0db8 << 96 | u128::from(low)).into(), 120 + bits).unwrap().trunc(),
+                )
+            }
+        })
+    }
+
+    fn bits(nets: impl Iterator<Item = IpNet>) -> Vec<bool> {
+        let mut bits = vec![false; 512];
+        for net in nets {
+            match net {
+                IpNet::V4(net) => net
+                    .hosts()
+                    .chain([net.network(), net.broadcast()])
+                    .for_each(|host| bits[usize::from(host.octets()[3])] = true),
+                IpNet::V6(net) => {
+                    let first = usize::from(net.network().octets()[15]);
+                    bits[256 + first..256 + first + (1 << (128 - net.prefix_len()))].fill(true);
+                }
+            }
+        }
+        bits
+    }
+
+    proptest! {
+        #[test]
+        fn sets_agree_with_a_bit_for_each_address(nets in vec(small_net(), 0..60), holes in vec(small_net(), 0..20)) {
+            let (set, hole_set): (PrefixSet, PrefixSet) = (nets.iter().copied().collect(), holes.iter().copied().collect());
+            let (expected, hole_bits) = (bits(nets.into_iter()), bits(holes.into_iter()));
+            prop_assert_eq!(&bits(set.iter()), &expected);
+
+            let mut again = PrefixSet::default();
+            for net in set.iter() {
+                prop_assert_eq!(again.push_canonical(net), Ok(()));
+            }
+            prop_assert_eq!(&again, &set);
+
+            let merged = set.clone().aggregate();
+            prop_assert_eq!(&bits(merged.iter()), &expected);
+            prop_assert_eq!(&merged.clone().aggregate(), &merged);
+            for pair in merged.v4().windows(2) {
+                prop_assert!(pair[0].supernet() != pair[1].supernet(), "siblings left: {:?}", pair);
+            }
+
+            let left = set.subtract(&hole_set);
+            let wanted: Vec<bool> = expected.iter().zip(&hole_bits).map(|(in_set, in_hole)| *in_set && !in_hole).collect();
+            prop_assert_eq!(bits(left.iter()), wanted);
+            prop_assert_eq!(left.iter().collect::<PrefixSet>(), left);
+        }
+    }
+}
