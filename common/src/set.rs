@@ -50,6 +50,13 @@ impl PrefixSet {
         PrefixSet { v4: subtract(&self.v4, &holes.v4), v6: subtract(&self.v6, &holes.v6) }
     }
 
+    /// Parts the set into the prefixes that are, or lie in, one of `cover`'s, and all others.
+    pub fn part(&self, cover: &PrefixSet) -> (PrefixSet, PrefixSet) {
+        let (v4_inside, v4_outside) = part(&self.v4, &cover.v4);
+        let (v6_inside, v6_outside) = part(&self.v6, &cover.v6);
+        (PrefixSet { v4: v4_inside, v6: v6_inside }, PrefixSet { v4: v4_outside, v6: v6_outside })
+    }
+
     /// Appends a prefix that comes after all others and lies in none of them, so that a list
     /// which must already be canonical is read in one pass without sorting.
     ///
@@ -153,6 +160,15 @@ fn aggregate<N: Net>(nets: Vec<N>) -> Vec<N> {
     }
     merged.shrink_to_fit();
     merged
+}
+
+fn part<N: Net>(nets: &[N], cover: &[N]) -> (Vec<N>, Vec<N>) {
+    nets.iter().partition(|net| {
+        // Prefixes of a canonical set do not overlap: only the last one that does not come after
+        // this prefix can cover it.
+        let at = cover.partition_point(|other| other <= *net);
+        at.checked_sub(1).and_then(|at| cover.get(at)).is_some_and(|other| other.covers(**net))
+    })
 }
 
 fn subtract<N: Net>(nets: &[N], holes: &[N]) -> Vec<N> {
@@ -293,6 +309,15 @@ mod tests {
             for pair in merged.v4().windows(2) {
                 prop_assert!(pair[0].supernet() != pair[1].supernet(), "siblings left: {:?}", pair);
             }
+
+            let (inside, outside) = set.part(&hole_set);
+            for net in inside.iter() {
+                prop_assert!(hole_set.iter().any(|hole| hole.contains(&net)));
+            }
+            for net in outside.iter() {
+                prop_assert!(!hole_set.iter().any(|hole| hole.contains(&net)));
+            }
+            prop_assert_eq!(inside.iter().chain(outside.iter()).collect::<PrefixSet>(), set.clone());
 
             let left = set.subtract(&hole_set);
             let wanted: Vec<bool> = expected.iter().zip(&hole_bits).map(|(in_set, in_hole)| *in_set && !in_hole).collect();

@@ -1,0 +1,216 @@
+//! What no policy may do, whatever the fetcher says: block a protected network, block or allow
+//! too much, or vanish.
+
+use std::net::Ipv6Addr;
+
+use common::set::PrefixSet;
+use common::{Config, Table};
+
+use crate::contents::Contents;
+
+/// A rule that a policy breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The numbers, and the setting.
+    pub cause: String,
+    /// Whether `-f` lets it pass.
+    pub passable: bool,
+}
+
+/// Below this number of entries a table may shrink as it likes.
+const SHRINK_FLOOR: usize = 1000;
+/// IPv4 unicast: 0.0.0.0 to 223.255.255.255.
+const UNICAST4: u128 = 224 << 24;
+/// IPv6 global unicast (RFC 4291): 2000::/3.
+const UNICAST6: u128 = 1 << 125;
+
+/// The rules that a policy breaks; `previous` is the number of entries that the table had.
+pub fn violations(set: &PrefixSet, table: Table, config: &Config, previous: usize) -> Vec<Violation> {
+    match table {
+        Table::Allow => allow_violations(set, config),
+        Table::Block => block_violations(set, config, previous),
+    }
+}
+
+fn allow_violations(set: &PrefixSet, config: &Config) -> Vec<Violation> {
+    let mut found = too_short(set, ("MIN_ALLOW4", config.min_allow4), ("MIN_ALLOW6", config.min_allow6));
+    let addresses = addresses4(set);
+    if addresses > u128::from(config.max_allow) {
+        let cause =
+            format!("{addresses} IPv4 addresses, more than MAX_ALLOW={}; -f allows them", config.max_allow);
+        found.push(Violation { cause, passable: true });
+    }
+    found
+}
+
+fn block_violations(set: &PrefixSet, config: &Config, previous: usize) -> Vec<Violation> {
+    let mut found = too_short(set, ("MIN_PREFIX4", config.min_prefix4), ("MIN_PREFIX6", config.min_prefix6));
+    let mut passable = |cause: String| found.push(Violation { cause, passable: true });
+    for (family, covered, all) in [("IPv4", addresses4(set), UNICAST4), ("IPv6", addresses6(set), UNICAST6)] {
+        let percent = (covered / (all / 100)).min(100);
+        if percent > u128::from(config.max_cover) {
+            passable(format!(
+                "{percent} % of {family} unicast, more than MAX_COVER={}; -f blocks it",
+                config.max_cover
+            ));
+        }
+    }
+    let (left, of_previous) =
+        (set.len().saturating_mul(100), previous.saturating_mul(100 - usize::from(config.max_shrink)));
+    if set.is_empty() && !config.block.lists.is_empty() {
+        passable("empty, though BLOCK_LIST is set; -f empties the table".to_owned());
+    } else if previous > SHRINK_FLOOR && left < of_previous {
+        let limit = config.max_shrink;
+        passable(format!(
+            "{} entries after {previous}: shrinks by more than MAX_SHRINK={limit} %; -f takes it",
+            set.len()
+        ));
+    }
+    found
+}
+
+fn too_short(set: &PrefixSet, (key4, min4): (&str, u8), (key6, min6): (&str, u8)) -> Vec<Violation> {
+    let v4 = set
+        .v4()
+        .iter()
+        .find(|net| net.prefix_len() < min4)
+        .map(|net| format!("{net}: shorter than {key4}={min4}"));
+    let v6 = set
+        .v6()
+        .iter()
+        .find(|net| net.prefix_len() < min6)
+        .map(|net| format!("{net}: shorter than {key6}={min6}"));
+    v4.into_iter().chain(v6).map(|cause| Violation { cause, passable: false }).collect()
+}
+
+/// The number of IPv4 addresses; the prefixes of a canonical set do not overlap.
+fn addresses4(set: &PrefixSet) -> u128 {
+    set.v4().iter().map(|net| 1u128 << (32 - u32::from(net.prefix_len()))).sum()
+}
+
+/// The number of IPv6 addresses in 2000::/3.
+fn addresses6(set: &PrefixSet) -> u128 {
+    let global = |first: u128| first >> 125 == 1;
+    set.v6()
+        .iter()
+        .filter_map(|net| match net.prefix_len() {
+            length @ 3..=128 if global(net.network().to_bits()) => Some(1u128 << (128 - u32::from(length))),
+            // 2000::/3 is the second eighth of the address space.
+            0..3 if net.contains(&Ipv6Addr::from_bits(1 << 125)) => Some(UNICAST6),
+            _ => None,
+        })
+        .sum()
+}
+
+/// Takes the protected prefixes out of a block list, exactly, given pf's longest match: prefixes
+/// equal to or inside a protected one are dropped, and one that contains a protected prefix gets
+/// an exception. Returns how many were dropped, too.
+pub fn protect(block: &PrefixSet, protected: &PrefixSet) -> (Contents, usize) {
+    let (dropped, prefixes) = block.part(protected);
+    let (exceptions, _) = protected.part(&prefixes);
+    (Contents { prefixes, exceptions }, dropped.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipnet::{IpNet, Ipv4Net};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn set(text: &str) -> PrefixSet {
+        text.split_whitespace().map(|word| common::prefix::parse(word.as_bytes()).unwrap()).collect()
+    }
+
+    fn config(text: &str) -> Config {
+        Config::parse(text.as_bytes()).unwrap()
+    }
+
+    fn found(list: &str, table: Table, settings: &str, previous: usize) -> Vec<(String, bool)> {
+        let violations = violations(&set(list), table, &config(settings), previous);
+        violations.into_iter().map(|violation| (violation.cause, violation.passable)).collect()
+    }
+
+    #[test]
+    fn a_block_list_may_not_be_too_wide() {
+        assert_eq!(found("10.0.0.0/8 2001::/16", Table::Block, "", 0), []);
+        let violations = found("0.0.0.0/0 ::/0", Table::Block, "", 0);
+        assert_eq!(violations[0], ("0.0.0.0/0: shorter than MIN_PREFIX4=8".into(), false));
+        assert_eq!(violations[1], ("::/0: shorter than MIN_PREFIX6=16".into(), false));
+        assert_eq!(violations[2].0, "100 % of IPv4 unicast, more than MAX_COVER=25; -f blocks it");
+        assert_eq!(violations[3].0, "100 % of IPv6 unicast, more than MAX_COVER=25; -f blocks it");
+        let eighths = "MIN_PREFIX4=2\nMIN_PREFIX6=5";
+        assert_eq!(found("2000::/5", Table::Block, eighths, 0), []);
+        assert_eq!(found("2000::/5 2800::/5", Table::Block, eighths, 0).len(), 1);
+        assert_eq!(found("64.0.0.0/2", Table::Block, eighths, 0).len(), 1);
+        assert_eq!(found("4000::/5 8000::/5", Table::Block, eighths, 0), [], "not global unicast");
+    }
+
+    #[test]
+    fn a_block_list_may_not_vanish() {
+        let some = "BLOCK_LIST=block.example";
+        assert_eq!(
+            found("", Table::Block, "", 5000),
+            [("0 entries after 5000: shrinks by more than MAX_SHRINK=50 %; -f takes it".into(), true)]
+        );
+        assert_eq!(
+            found("", Table::Block, some, 0),
+            [("empty, though BLOCK_LIST is set; -f empties the table".into(), true)]
+        );
+        assert_eq!(found("192.0.2.1", Table::Block, some, 1000), []);
+        assert_eq!(found("192.0.2.1", Table::Block, some, 1001).len(), 1);
+        assert_eq!(found("192.0.2.1 192.0.2.3", Table::Block, "MAX_SHRINK=100", 100_000), []);
+    }
+
+    #[test]
+    fn an_allow_list_may_not_open_the_firewall() {
+        assert_eq!(found("", Table::Allow, "", 5000), []);
+        assert_eq!(found("192.0.0.0/16 2001:db8::/32", Table::Allow, "", 0), []);
+        assert_eq!(
+            found("192.0.0.0/15", Table::Allow, "", 0)[0],
+            ("192.0.0.0/15: shorter than MIN_ALLOW4=16".into(), false)
+        );
+        assert!(!found("2001::/31", Table::Allow, "", 0)[0].1);
+        let cause = "131072 IPv4 addresses, more than MAX_ALLOW=65536; -f allows them";
+        assert_eq!(
+            found("192.0.0.0/16 192.2.0.0/16", Table::Allow, "MAX_ALLOW=65536", 0),
+            [(cause.into(), true)]
+        );
+    }
+
+    #[test]
+    fn protected_networks_are_taken_out() {
+        let (contents, dropped) = protect(
+            &set("10.1.2.3 10.0.0.0/8 9.0.0.0/8 192.0.2.0/24"),
+            &set("10.0.0.0/8 192.0.2.128/25 172.16.0.0/12"),
+        );
+        assert_eq!(contents.prefixes, set("9.0.0.0/8 192.0.2.0/24"));
+        assert_eq!(contents.exceptions, set("192.0.2.128/25"));
+        assert_eq!(dropped, 1, "10.1.2.3 lies in 10/8 and is one with it");
+    }
+
+    /// What pf does: the longest entry that covers the address decides.
+    fn matches(contents: &Contents, address: std::net::IpAddr) -> bool {
+        let covering = contents.iter().filter(|(net, _)| net.contains(&address));
+        covering.max_by_key(|(net, _)| net.prefix_len()).is_some_and(|(_, exception)| !exception)
+    }
+
+    proptest! {
+        #[test]
+        fn no_protected_address_matches_and_every_other_still_does(
+            block in vec((any::<u8>(), 20u8..=32), 0..40), protected in vec((any::<u8>(), 20u8..=32), 0..10),
+        ) {
+            let nets = |items: Vec<(u8, u8)>| items.into_iter()
+                .map(|(low, length)| IpNet::V4(Ipv4Net::new([192, 0, 2, low].into(), length).unwrap()))
+                .collect::<PrefixSet>();
+            let (block, protected) = (nets(block), nets(protected));
+            let (contents, _) = protect(&block, &protected);
+            for low in 0..=255u8 {
+                let address = std::net::IpAddr::from([192, 0, 2, low]);
+                let listed = block.iter().any(|net| net.contains(&address));
+                let safe = protected.iter().any(|net| net.contains(&address));
+                prop_assert_eq!(matches(&contents, address), listed && !safe, "{}", address);
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! From a spool file to a table and its file.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::time::Instant;
+
+use common::message::{print, say};
+use common::replace::{self, Replacement};
+use common::set::PrefixSet;
+use common::{Config, Error, Table};
+use nix::errno::Errno;
+
+use crate::abi::{Abi, PFR_TFLAG_ACTIVE};
+use crate::contents::Contents;
+use crate::pf::{Changes, Device, Refusal};
+use crate::{guard, spool};
+
+/// The device with what had to be asked of it before the sandbox.
+pub struct Pf<A: Abi> {
+    /// The open device.
+    pub device: Device<A>,
+    /// The limit `table-entries`.
+    pub entry_limit: u32,
+}
+
+/// Reads a table's spool file and makes what the table shall hold of it; with `force`, past the
+/// guards that let it pass.
+///
+/// # Errors
+/// Every reason for which the table keeps what it has.
+pub fn prepare(config: &Config, table: Table, spool: File, force: bool) -> Result<Contents, Vec<Error>> {
+    let path = config.policy_file(table);
+    let set = spool::read(spool, &path, table).map_err(|error| vec![error])?;
+    let previous = count_lines(&config.table(table).file).map_err(|error| vec![error])?;
+    let violations: Vec<Error> = guard::violations(&set, table, config, previous)
+        .into_iter()
+        .filter(|violation| !(force && violation.passable))
+        .map(|violation| Error::new(path.display(), violation.cause))
+        .collect();
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    if table == Table::Allow {
+        return Ok(Contents { prefixes: set, exceptions: PrefixSet::default() });
+    }
+    let (contents, dropped) = guard::protect(&set, &config.never_block.iter().copied().collect());
+    if dropped > 0 || !contents.exceptions.is_empty() {
+        let exceptions = contents.exceptions.len();
+        say(format_args!("NEVER_BLOCK: {dropped} listed prefixes left out, {exceptions} exceptions added"));
+    }
+    Ok(contents)
+}
+
+/// The number of entries in a table file; 0 if there is none.
+fn count_lines(path: &Path) -> Result<usize, Error> {
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(Error::io(path, &error)),
+    };
+    let (mut lines, mut part) = (0usize, [0u8; 16 << 10]);
+    loop {
+        match file.read(&mut part).map_err(|error| Error::io(path, &error))? {
+            0 => return Ok(lines),
+            length => {
+                let ends = part.iter().take(length).filter(|octet| **octet == b'\n').count();
+                lines = lines.saturating_add(ends);
+            }
+        }
+    }
+}
+
+/// Brings a table and its file to the contents, the table first: a run that is killed in between
+/// leaves a file that differs, so that the next run does both again. With `force` the swap is
+/// made even if nothing changed. Returns whether anything changed.
+///
+/// # Errors
+/// The table and its file are each wholly old or wholly new.
+pub fn apply<A: Abi>(
+    config: &Config,
+    table: Table,
+    contents: &Contents,
+    pf: Option<&Pf<A>>,
+    force: bool,
+) -> Result<bool, Error> {
+    let file = &config.table(table).file;
+    let same_file = replace::holds(file, |out| contents.write(out))?;
+    let mut changed = false;
+    if let Some(pf) = pf {
+        let name = &config.table(table).name;
+        let count = table_count(pf, name)?;
+        if !same_file || count != Some(contents.len() as u64) || force {
+            if count.is_none() {
+                pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
+                say(format_args!("{name}: made; no rule refers to it until pf.conf has one"));
+            }
+            swap(pf, name, contents)?;
+            changed = true;
+        }
+    }
+    if !same_file {
+        let mut new = Replacement::create(file, 0o600)?;
+        contents.write(&mut new).map_err(|error| Error::io(file, &error))?;
+        new.commit_keeping_previous()?;
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// Prints what `apply` would do to a table, counted by the kernel itself. Returns whether
+/// anything would change.
+///
+/// # Errors
+/// The kernel's refusal, as it would be in earnest.
+pub fn rehearse<A: Abi>(
+    config: &Config,
+    table: Table,
+    contents: &Contents,
+    pf: Option<&Pf<A>>,
+) -> Result<bool, Error> {
+    let settings = config.table(table);
+    let same_file = replace::holds(&settings.file, |out| contents.write(out))?;
+    let Some(pf) = pf else {
+        let what = if same_file { "unchanged" } else { "would be replaced" };
+        print(format_args!("{}: {} addresses, {what}", settings.file.display(), contents.len()));
+        return Ok(!same_file);
+    };
+    let all_new = Changes { added: contents.len() as u64, deleted: 0, changed: 0 };
+    let changes = match table_count(pf, &settings.name)? {
+        None => all_new,
+        Some(_) => set_addresses(pf, &settings.name, contents, true)?,
+    };
+    print(summary(&settings.name, contents, changes));
+    Ok(!same_file || changes != Changes { added: 0, deleted: 0, changed: 0 })
+}
+
+fn swap<A: Abi>(pf: &Pf<A>, name: &str, contents: &Contents) -> Result<(), Error> {
+    let changes = set_addresses(pf, name, contents, false)?;
+    say(summary(name, contents, changes));
+    match table_count(pf, name)? {
+        Some(count) if count == contents.len() as u64 => Ok(()),
+        Some(count) => {
+            let cause = format!(
+                "holds {count} addresses after a swap to {}; did something else change it?",
+                contents.len()
+            );
+            Err(about(name, cause))
+        }
+        None => Err(about(name, Refusal(Errno::ESRCH).advice())),
+    }
+}
+
+fn set_addresses<A: Abi>(
+    pf: &Pf<A>,
+    name: &str,
+    contents: &Contents,
+    dry_run: bool,
+) -> Result<Changes, Error> {
+    let mut addresses = Vec::with_capacity(contents.len());
+    addresses.extend(contents.iter().map(|(net, exception)| A::addr(net, exception)));
+    let start = Instant::now();
+    let result = pf.device.set_addresses(name, &mut addresses, dry_run);
+    if !dry_run {
+        say(format_args!("{name}: {} ms in pf", start.elapsed().as_millis()));
+    }
+    result.map_err(|refusal| about(name, refused(refusal, addresses.len(), pf)))
+}
+
+/// The kernel's refusal of a swap, with the setting that helps.
+fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
+    match refusal.0 {
+        Errno::ENOMEM => {
+            let others: u64 = pf.device.tables().unwrap_or_default().iter().map(|table| table.count).sum();
+            let enough = others
+                .saturating_add(count as u64)
+                .saturating_mul(2)
+                .div_ceil(100_000)
+                .saturating_mul(100_000);
+            format!(
+                "no room for {count} addresses beside the {others} there are: the limit for all tables is {}; \
+                 put \"set limit table-entries {enough}\" into /etc/pf.conf and run pfctl -f /etc/pf.conf",
+                pf.entry_limit
+            )
+        }
+        Errno::EINVAL => format!(
+            "the kernel refused the list of {count}; on FreeBSD set the sysctl net.pf.request_maxcount above {count}"
+        ),
+        _ => refusal.advice(),
+    }
+}
+
+/// The number of addresses that the table holds; `None` if it was not made yet.
+fn table_count<A: Abi>(pf: &Pf<A>, name: &str) -> Result<Option<u64>, Error> {
+    let tables = pf.device.tables()?;
+    let found =
+        tables.iter().find(|table| table.name == name.as_bytes() && table.flags & PFR_TFLAG_ACTIVE != 0);
+    Ok(found.map(|table| table.count))
+}
+
+fn summary(name: &str, contents: &Contents, changes: Changes) -> String {
+    let Changes { added, deleted, changed } = changes;
+    format!("{name}: {} addresses, {added} added, {deleted} deleted, {changed} changed", contents.len())
+}
+
+fn about(name: &str, cause: String) -> Error {
+    Error::new(format!("table {name}"), cause)
+}

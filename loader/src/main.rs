@@ -1,0 +1,149 @@
+//! tsload(8): brings the pf tables and their files in step with the policy that tsfetch left.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use common::args::{self, Args};
+use common::message::{finish, print, say, set_verbose, warn};
+use common::replace::{previous_name, temporary_name};
+use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
+use loader::abi::Native;
+use loader::contents::Contents;
+use loader::load::{Pf, apply, prepare, rehearse};
+use loader::pf::Device;
+use loader::spool;
+
+const USAGE: &str = "usage: tsload [-fnRsv] [-c file]";
+
+fn main() -> ExitCode {
+    message::init("tsload");
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let args = match args::parse("c:fnRsv", std::env::args_os().skip(1)) {
+        Ok(args) if args.help => {
+            print(USAGE);
+            return Status::Changed.into();
+        }
+        Ok(args) if args.operands.is_empty() => args,
+        Ok(_) => return usage("no operands are taken"),
+        Err(cause) => return usage(&cause),
+    };
+    if let Some(flag) = ['R', 's'].iter().find(|flag| args.has(**flag)) {
+        return usage(&format!("-{flag} is not there yet"));
+    }
+    set_verbose(args.has('v'));
+    match run(&args) {
+        Ok((Status::Failed, errors)) | Err(errors) => {
+            errors.iter().for_each(warn);
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            finish(Status::Failed, first)
+        }
+        Ok((status, _)) if args.has('n') => status.into(),
+        Ok((Status::Changed, _)) => finish(Status::Changed, "policy loaded"),
+        Ok((status, _)) => finish(status, "nothing to do"),
+    }
+}
+
+fn usage(cause: &str) -> ExitCode {
+    warn(cause);
+    warn(USAGE);
+    Status::Failed.into()
+}
+
+fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {
+    let (dry_run, force) = (args.has('n'), args.has('f'));
+    let path = args.value('c').map_or_else(|| Path::new(config::DEFAULT_PATH).to_owned(), PathBuf::from);
+    let config = Config::load(&path)?;
+
+    // Only root, or the caller, may be able to change what root will act on.
+    let fetcher =
+        privilege::account("FETCH_USER", &config.fetch_user, config.is_set("FETCH_USER")).map_err(one)?;
+    owner::check_directory(&config.spool_dir).map_err(one)?;
+    for table in Table::BOTH {
+        owner::check_directory(directory(&config.table(table).file)).map_err(one)?;
+    }
+    let lock = if dry_run { None } else { lock::take(&config.lock_file("tsload")).map_err(one)? };
+    if !dry_run && lock.is_none() {
+        say("another tsload is running");
+        return Ok((Status::Nothing, Vec::new()));
+    }
+
+    // What pledge forbids later: opening the device and the spool, and asking for pf's limit.
+    let pf = if config.reload_pf { Some(open_pf(&config, !dry_run).map_err(one)?) } else { None };
+    let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), fetcher.uid)));
+
+    // rpath, wpath, cpath: the table files are compared and replaced by rename(2);
+    // pf: DIOCRGETTSTATS, DIOCRADDTABLES and DIOCRSETADDRS on the descriptor from above.
+    unveil_files(&config).map_err(one)?;
+    sandbox::pledge("stdio rpath wpath cpath pf").map_err(one)?;
+    if let Some(note) = sandbox::note() {
+        say(note);
+    }
+
+    // Both tables are checked before either is touched.
+    let mut errors = Vec::new();
+    let mut ready: Vec<(Table, Contents)> = Vec::new();
+    for (table, spool) in spools {
+        match spool.map_err(one).and_then(|spool| prepare(&config, table, spool, force)) {
+            Ok(contents) => ready.push((table, contents)),
+            Err(causes) => errors.extend(causes),
+        }
+    }
+    for (table, contents) in ready.iter().rev() {
+        let kind = if *table == Table::Block { "blocked" } else { "allowed" };
+        say(format_args!("Adding {} {kind} addresses", contents.len()));
+    }
+
+    let mut changed = false;
+    for (table, contents) in &ready {
+        let result = match dry_run {
+            true => rehearse(&config, *table, contents, pf.as_ref()),
+            false => apply(&config, *table, contents, pf.as_ref(), force),
+        };
+        match result {
+            Ok(change) => changed |= change,
+            Err(error) => errors.push(error),
+        }
+    }
+    if pf.is_some() && errors.is_empty() && changed && !dry_run {
+        say("Reloading pf...done");
+    }
+    let status = match (errors.is_empty(), changed) {
+        (false, _) => Status::Failed,
+        (true, true) => Status::Changed,
+        (true, false) => Status::Nothing,
+    };
+    Ok((status, errors))
+}
+
+fn one(error: Error) -> Vec<Error> {
+    vec![error]
+}
+
+fn open_pf(config: &Config, change: bool) -> Result<Pf<Native>, Error> {
+    let device = Device::open(&config.anchor, change)?;
+    let entry_limit = device.entry_limit()?;
+    Ok(Pf { device, entry_limit })
+}
+
+/// The directories for reading, because a rename is only safe when they are written out, and the
+/// files under all their names.
+fn unveil_files(config: &Config) -> Result<(), Error> {
+    let mut paths: Vec<(PathBuf, &str)> = Vec::new();
+    for table in Table::BOTH {
+        let file = &config.table(table).file;
+        let previous = previous_name(file);
+        paths.push((directory(file).to_owned(), "r"));
+        for name in [temporary_name(file), temporary_name(&previous), previous, file.clone()] {
+            paths.push((name, "rwc"));
+        }
+    }
+    let paths: Vec<(&Path, &str)> =
+        paths.iter().map(|(path, permissions)| (path.as_path(), *permissions)).collect();
+    sandbox::unveil(&paths)
+}
+
+fn directory(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("/"))
+}
