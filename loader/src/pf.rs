@@ -90,8 +90,12 @@ impl<A: Abi> Device<A> {
             let mut elements = vec![A::NO_STATS; room];
             let mut request = self.request("", 0, &mut elements).ok_or_else(|| named("too many"))?;
             // SAFETY: the request's buffer holds as many elements as it says; the kernel writes no more.
-            unsafe { self.ioctl(DIOCRGETTSTATS, &mut request) }
-                .map_err(|refusal| named(&refusal.advice()))?;
+            match unsafe { self.ioctl(DIOCRGETTSTATS, &mut request) } {
+                Ok(()) => {}
+                // An anchor comes to be with its first table or rule.
+                Err(Refusal(Errno::ENOENT)) => return Ok(Vec::new()),
+                Err(refusal) => return Err(named(&refusal.advice())),
+            }
             // The kernel fills the buffer only if it is large enough, and always says what it needs.
             let need = usize::try_from(request.size).unwrap_or(0);
             if let Some(filled) = elements.get(..need) {

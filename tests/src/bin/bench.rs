@@ -1,0 +1,129 @@
+//! Time and peak memory of the real programs on large policies: `tests/bench`. Medians of five runs, in one table.
+//!
+//! Where Debian's iprange is installed, its time for reading the same prefixes is printed beside tsload's.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use common::Table::Block;
+use common::set::PrefixSet;
+use nix::sys::resource::{UsageWho, getrusage};
+use tests::machine::{Machine, words};
+use tests::pf::{Model, Os};
+use tests::policy_server::{Policy, PolicyServer, generate};
+
+const RUNS: usize = 5;
+const LIST: &str = "block.bench.example";
+const RULES: &str = "set limit table-entries 10000000\ntable <ThreatSTOP-Block> persist\n\
+    table <ThreatSTOP-Allow> persist\nblock from <ThreatSTOP-Block>\npass";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        None => bench(),
+        // This program measures a child in a process of its own, whose getrusage(2) tells of that child alone.
+        Some(flag) if flag == "--measure" => return measure(arguments.collect()),
+        Some(_) => {
+            eprintln!("usage: tests/bench");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn bench() {
+    println!("{:<34} {:>9} {:>12} {:>14} {:>9}", "what", "entries", "time", "rival", "peak");
+    for entries in [26_424, 400_000] {
+        let block = generate::block(1, entries);
+        let machine = Machine::new();
+        let mut policy = Policy::new();
+        policy.put_parts(LIST, &generate::listed(&block), 5000);
+        let server = PolicyServer::start(policy).expect("policy server");
+        machine.configure(&format!("DNS_SERVERS=127.0.0.1:{}\nBLOCK_LIST={LIST}\n", server.port()));
+        let model = Model::new(Os::OpenBsd);
+        model.load_rules(RULES).expect("rules");
+        let set: PrefixSet = block.iter().copied().collect();
+        machine.write("prefixes", set.iter().map(|net| format!("{net}\n")).collect::<String>());
+
+        let spool = machine.path("db/threatstop/policy/block.pftable");
+        row("tsfetch, all of it", entries, None, || {
+            let _ = std::fs::remove_file(&spool);
+            run(&model, &machine, "tsfetch", 0)
+        });
+        row("tsfetch, unchanged", entries, None, || run(&model, &machine, "tsfetch", 2));
+        let rival = iprange(&machine.path("prefixes"));
+        let file = machine.path("db/ThreatSTOP-Block.pftable");
+        row("tsload, first load (pf modelled)", entries, rival, || {
+            let _ = std::fs::remove_file(&file);
+            model.reset();
+            model.load_rules(RULES).expect("rules");
+            run(&model, &machine, "tsload", 0)
+        });
+        row("tsload, unchanged", entries, rival, || run(&model, &machine, "tsload", 2));
+        assert_eq!(machine.table_file(Block).lines().count(), entries, "the whole policy arrived");
+    }
+}
+
+/// Prints the median of the runs, each of which returns milliseconds and KiB.
+fn row(what: &str, entries: usize, rival: Option<f64>, mut run: impl FnMut() -> (f64, u64)) {
+    let mut runs: Vec<(f64, u64)> = (0..RUNS).map(|_| run()).collect();
+    runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (time, peak) = (runs[RUNS / 2].0, runs.iter().map(|run| run.1).max().unwrap_or(0));
+    let rival = rival.map_or(String::new(), |rival| format!("{:.1} x iprange", rival / time));
+    println!("{what:<34} {entries:>9} {time:>9.1} ms {rival:>14} {:>5.1} MiB", peak as f64 / 1024.0);
+}
+
+fn run(model: &Model, machine: &Machine, program: &str, status: i32) -> (f64, u64) {
+    let real = machine.program(program);
+    let mut command = Command::new(std::env::current_exe().expect("current_exe"));
+    command.arg("--measure").arg(real.get_program()).args(real.get_args()).env("TZ", "UTC");
+    command.env("MEASURE_UID", machine.uid().to_string());
+    let output = model.run(&mut command).unwrap_or_else(|refused| panic!("{refused}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let fields: Vec<&str> = said.split_whitespace().collect();
+    let [code, time, peak] = fields[..] else { panic!("{}", words(&output)) };
+    assert_eq!(code, status.to_string(), "{program}: {}", words(&output));
+    (time.parse().expect("a time"), peak.parse().expect("a size"))
+}
+
+/// Runs a program and prints its exit status, its time in milliseconds and its peak in KiB.
+fn measure(command: Vec<std::ffi::OsString>) -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    let Some((program, arguments)) = command.split_first() else { return ExitCode::FAILURE };
+    let mut child = Command::new(program);
+    child.args(arguments).stdout(Stdio::null());
+    if let Some(uid) = std::env::var("MEASURE_UID")
+        .ok()
+        .and_then(|uid| uid.parse().ok())
+        .filter(|_| nix::unistd::geteuid().is_root())
+    {
+        child.uid(uid).gid(uid);
+    }
+    let start = Instant::now();
+    let status = child.status().expect("run");
+    let time = start.elapsed().as_secs_f64() * 1000.0;
+    let peak = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage").max_rss();
+    println!("{} {time:.3} {peak}", status.code().unwrap_or(-1));
+    ExitCode::SUCCESS
+}
+
+/// Median time of iprange reading and merging the same prefixes, IPv4 only, in milliseconds; None if it is not installed.
+fn iprange(prefixes: &Path) -> Option<f64> {
+    let v4 = prefixes.with_extension("v4");
+    let text = std::fs::read_to_string(prefixes).ok()?;
+    let lines: String =
+        text.lines().filter(|line| !line.contains(':')).flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(&v4, lines).ok()?;
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let status =
+            Command::new("iprange").arg("--optimize").arg(&v4).stdout(Stdio::null()).status().ok()?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        assert!(status.success(), "iprange");
+    }
+    times.sort_by(f64::total_cmp);
+    times.get(RUNS / 2).copied()
+}

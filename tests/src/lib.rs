@@ -1,0 +1,6 @@
+//! The test harness: a firewall's files and the real programs, a model of pf(4), a policy name server and a log server.
+pub mod log_server;
+pub mod machine;
+pub mod pf;
+pub mod pflog;
+pub mod policy_server;

@@ -1,0 +1,324 @@
+//! tsload, the real program, against the model of pf.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Output;
+
+use common::Table::{Allow, Block};
+use tests::machine::{Machine, words};
+use tests::pf::{Model, Os};
+
+const RULES: &str = "table <ThreatSTOP-Block> persist\ntable <ThreatSTOP-Allow> persist\n\
+    pass in quick from <ThreatSTOP-Allow>\nblock in quick from <ThreatSTOP-Block>\npass";
+
+const POLICY: [&str; 4] = ["64.87.3.133/32", "91.0.0.0/16", "203.0.113.0/24", "2001:db8::1/128"];
+
+fn model() -> Model {
+    let model = Model::new(Os::OpenBsd);
+    model.load_rules(RULES).unwrap();
+    model
+}
+
+/// A machine with a policy, and pf with its tables.
+fn ready() -> (Machine, Model) {
+    let machine = Machine::new();
+    machine.configure("BLOCK_LIST=block.example\nALLOW_LIST=allow.example\n");
+    machine.spool(Block, POLICY);
+    machine.spool(Allow, ["198.51.100.7/32"]);
+    (machine, model())
+}
+
+fn tsload(machine: &Machine, model: &Model, args: &[&str]) -> Output {
+    model.run(machine.program("tsload").args(args)).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{}", words(output));
+}
+
+fn swaps(model: &Model) -> usize {
+    model.calls().iter().filter(|call| call.name == "DIOCRSETADDRS").count()
+}
+
+#[test]
+fn loads_changes_and_leaves_alone() {
+    let (machine, model) = ready();
+    let output = tsload(&machine, &model, &["-v"]);
+    assert_status(&output, 0);
+    let said = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "Adding 4 blocked addresses\nAdding 1 allowed addresses\n",
+        "ThreatSTOP-Block: 4 addresses, 4 added, 0 deleted, 0 changed\n",
+        "Reloading pf...done\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+    assert_eq!(machine.table_file(Block), "64.87.3.133\n91.0.0.0/16\n203.0.113.0/24\n2001:db8::1\n");
+    assert_eq!(machine.table_file(Allow), "198.51.100.7\n");
+    assert_eq!(swaps(&model), 2);
+
+    // Unchanged: no swap, nothing printed, nothing touched.
+    let before = machine.snapshot("db");
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 2);
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{}", words(&output));
+    assert_eq!(swaps(&model), 2);
+    assert_eq!(machine.snapshot("db"), before);
+
+    // Changed: the previous file is kept, and counters of what stays.
+    machine.spool(Block, &POLICY[..3]);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    assert!(output.stdout.is_empty(), "quiet under cron: {}", words(&output));
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), &POLICY[..3]);
+    let previous = fs::read_to_string(machine.path("db/ThreatSTOP-Block.pftable.1")).unwrap();
+    assert!(previous.ends_with("2001:db8::1\n"));
+    assert_eq!(swaps(&model), 3, "the allow table did not change");
+    let mode = fs::metadata(machine.path("db/ThreatSTOP-Block.pftable")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+
+    // Unchanged, with -f: swapped all the same.
+    assert_status(&tsload(&machine, &model, &["-f"]), 0);
+    assert_eq!(swaps(&model), 5);
+}
+
+#[test]
+fn repairs_a_table_that_somebody_emptied() {
+    let (machine, model) = ready();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    model.reset();
+    model.load_rules(RULES).unwrap();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+}
+
+#[test]
+fn makes_a_missing_table() {
+    let (machine, _) = ready();
+    let model = Model::new(Os::OpenBsd);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+    // Named by a rule only: known to the kernel, but not there.
+    let model = Model::new(Os::OpenBsd);
+    model.load_rules("block in from <ThreatSTOP-Block>\npass").unwrap();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+}
+
+#[test]
+fn a_dry_run_counts_and_needs_read_access_only() {
+    let (machine, model) = ready();
+    let before = machine.snapshot("db");
+    let output = tsload(&machine, &model, &["-n"]);
+    assert_status(&output, 0);
+    let wanted = "ThreatSTOP-Allow: 1 addresses, 1 added, 0 deleted, 0 changed\n\
+                  ThreatSTOP-Block: 4 addresses, 4 added, 0 deleted, 0 changed\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
+    assert!(model.table("", "ThreatSTOP-Block").unwrap().entries.is_empty());
+    assert_eq!(machine.snapshot("db"), before);
+    assert!(model.calls().iter().all(|call| call.errno == 0), "{:?}", model.calls());
+
+    // Tables that are not there yet are not made.
+    let bare = Model::new(Os::OpenBsd);
+    let output = tsload(&machine, &bare, &["-n"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
+    assert!(bare.table("", "ThreatSTOP-Block").is_none());
+
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_status(&tsload(&machine, &model, &["-n"]), 2);
+}
+
+#[test]
+fn without_reload_only_the_files_change() {
+    let (machine, model) = ready();
+    machine.configure("BLOCK_LIST=block.example\nRELOAD_PF=no\n");
+    model.deny_open(libc::ENOENT);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert!(model.calls().is_empty());
+    assert_eq!(machine.table_file(Allow), "198.51.100.7\n");
+}
+
+#[test]
+fn tables_in_an_anchor() {
+    let (machine, _) = ready();
+    machine.configure("BLOCK_LIST=block.example\nANCHOR=tspf/inner\n");
+    let model = Model::new(Os::OpenBsd);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("tspf/inner", "ThreatSTOP-Block").unwrap().list(), POLICY);
+}
+
+#[test]
+fn protected_networks_are_exceptions() {
+    let (machine, model) = ready();
+    machine.spool(Block, ["10.1.2.0/24", "192.0.0.0/8"]);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let wanted = ["192.0.0.0/8", "!192.124.129.0/24", "!192.168.0.0/16"];
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), wanted);
+    assert_eq!(machine.table_file(Block), wanted.join("\n") + "\n");
+    assert!(!model.matches("", "ThreatSTOP-Block", "192.168.1.1".parse().unwrap()));
+    assert!(model.matches("", "ThreatSTOP-Block", "192.0.2.1".parse().unwrap()));
+}
+
+/// Runs tsload on a spool that it must refuse: it names the cause and touches nothing.
+#[track_caller]
+fn assert_refused(change: impl Fn(&Machine), cause: &str) {
+    let (machine, model) = ready();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    change(&machine);
+    let (files, table) = (machine.snapshot("db"), model.table("", "ThreatSTOP-Block"));
+    let swapped = swaps(&model);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains(cause), "wanted {cause:?}: {}", words(&output));
+    assert!(stderr(&output).starts_with("tsload: "), "{}", words(&output));
+    assert_eq!(machine.snapshot("db"), files);
+    assert_eq!(model.table("", "ThreatSTOP-Block"), table);
+    assert_eq!(swaps(&model), swapped, "no swap");
+}
+
+const BLOCK: &str = "db/threatstop/policy/block.pftable";
+
+#[test]
+fn refuses_a_hostile_spool() {
+    for (text, cause) in [
+        ("self", "line 3: not a numeric prefix"),
+        ("www.example.com", "line 3: not a numeric prefix"),
+        ("!192.0.2.0/24", "line 3: not a numeric prefix"),
+        ("192.0.2.1/24", "line 3: address bits set beyond the prefix length"),
+        ("192.0.2.0/24\n192.0.1.0/24", "line 4: not in ascending order"),
+        ("0.0.0.0/0", "0.0.0.0/0: shorter than MIN_PREFIX4=8"),
+    ] {
+        let spool = |machine: &Machine| machine.spool(Block, text.lines());
+        assert_refused(spool, &format!("policy/block.pftable: {cause}"));
+    }
+    let write = |text: &'static str| move |machine: &Machine| machine.write(BLOCK, text);
+    assert_refused(write("192.0.2.0/24\n"), "line 1: not \"# tspf 1 block\"");
+    assert_refused(
+        write("# tspf 1 allow\n# settings 0123456789abcdef\n# end 0\n"),
+        "line 1: not \"# tspf 1 block\"",
+    );
+    assert_refused(
+        write("# tspf 1 block\n# settings 0123456789abcdef\n192.0.2.0/24\n"),
+        "without \"# end\": cut off",
+    );
+    assert_refused(
+        write("# tspf 1 block\n# settings 0123456789abcdef\n# end 7\n"),
+        "line 3: not \"# end 0\"",
+    );
+    assert_refused(write(""), "cut off");
+    assert_refused(|machine| machine.spool(Block, [""; 0]), "empty, though BLOCK_LIST is set");
+}
+
+#[test]
+fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
+    let remove = |machine: &Machine| fs::remove_file(machine.path(BLOCK)).unwrap();
+    assert_refused(remove, "no policy there yet; run tsfetch");
+    let link = |machine: &Machine| {
+        remove(machine);
+        machine.write("db/other", "x");
+        symlink(machine.path("db/other"), machine.path(BLOCK)).unwrap();
+    };
+    assert_refused(link, "a symbolic link");
+    let fifo = |machine: &Machine| {
+        remove(machine);
+        nix::unistd::mkfifo(&machine.path(BLOCK), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        machine.own(&machine.path(BLOCK));
+    };
+    assert_refused(fifo, "not a regular file");
+    let second = |machine: &Machine| fs::hard_link(machine.path(BLOCK), machine.path("db/second")).unwrap();
+    assert_refused(second, "has 2 names");
+    if nix::unistd::geteuid().is_root() {
+        let foreign =
+            |machine: &Machine| std::os::unix::fs::chown(machine.path(BLOCK), Some(1), None).unwrap();
+        assert_refused(foreign, "owned by uid 1, not by the fetcher's, 65534");
+    } else {
+        tests::machine::skip("root, for a file of another owner");
+    }
+    let readable_by_all = |machine: &Machine| {
+        fs::set_permissions(machine.path("db"), fs::Permissions::from_mode(0o777)).unwrap();
+    };
+    assert_refused(readable_by_all, "group or others may write it");
+}
+
+#[test]
+fn one_bad_table_does_not_stop_the_other() {
+    let (machine, model) = ready();
+    machine.write(BLOCK, "rubbish\n");
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.7/32"]);
+    assert!(!machine.path("db/ThreatSTOP-Block.pftable").exists());
+}
+
+#[test]
+fn names_the_remedy_for_what_the_kernel_refuses() {
+    let refused = |prepare: &dyn Fn(&Machine, &Model), wanted: &str| {
+        let (machine, model) = ready();
+        prepare(&machine, &model);
+        let output = tsload(&machine, &model, &[]);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains(wanted), "wanted {wanted:?}: {}", words(&output));
+        assert!(model.table("", "ThreatSTOP-Block").is_none_or(|table| table.entries.is_empty()));
+        assert_eq!(machine.table_file(Block), "", "the file waits for the table");
+    };
+    refused(
+        &|_, model| model.set_limit(3).unwrap(),
+        "put \"set limit table-entries 100000\" into /etc/pf.conf",
+    );
+    refused(
+        &|_, model| model.deny_open(libc::ENOENT),
+        "/dev/pf: No such file or directory; this system has no pf",
+    );
+    refused(&|_, model| model.deny_open(libc::EACCES), "/dev/pf: Permission denied; run as root");
+    let fail = |errno: i32| {
+        move |_: &Machine, model: &Model| (1..20).for_each(|nth| model.fail_call(nth + 2, errno))
+    };
+    refused(&fail(libc::ENODEV), "another layout than this program was built for");
+    let constant = "table <ThreatSTOP-Block> const\nblock from <ThreatSTOP-Block>\npass";
+    refused(
+        &|_, model| model.load_rules(constant).unwrap(),
+        "table ThreatSTOP-Block: the kernel does not permit it",
+    );
+    let secure = |_: &Machine, model: &Model| {
+        model.reset();
+        model.set_securelevel(2);
+    };
+    refused(&secure, "the table must be in pf.conf already");
+}
+
+#[test]
+fn a_second_run_leaves_the_first_alone() {
+    let (machine, model) = ready();
+    let lock = fs::File::create(machine.path("db/threatstop/lock/tsload")).unwrap();
+    machine.own(&machine.path("db/threatstop/lock/tsload"));
+    lock.lock().unwrap();
+    let output = tsload(&machine, &model, &["-v"]);
+    assert_status(&output, 2);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "another tsload is running\n");
+    assert!(model.calls().is_empty());
+}
+
+#[test]
+fn misuse_prints_the_usage() {
+    let (machine, model) = ready();
+    for args in [&["-x"][..], &["operand"], &["-s"]] {
+        let output = tsload(&machine, &model, args);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains("usage: tsload [-fnRsv] [-c file]"), "{}", words(&output));
+    }
+    machine.configure("NO_SUCH_KEY=1\nMIN_PREFIX4=77\n");
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    assert!(
+        stderr(&output).contains("threatstop.conf: line 4: NO_SUCH_KEY: unknown key\n"),
+        "{}",
+        words(&output)
+    );
+    assert!(stderr(&output).contains("line 5: MIN_PREFIX4: 77: not a number"), "{}", words(&output));
+}
