@@ -1,0 +1,171 @@
+//! Every way in which getting a list can fail, and its sentence.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a list could not be had from a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The server's name has no address; the resolver's words.
+    Unresolved(String),
+    /// No connection; the system's words.
+    NotConnected(String),
+    /// No connection within the limit.
+    ConnectTime(Duration),
+    /// No whole message within the limit.
+    Silence(Duration),
+    /// The run took longer than its limit.
+    RunTime(Duration),
+    /// The server closed the connection before all answers were there.
+    Closed,
+    /// The connection broke; the system's words.
+    Broken(String),
+    /// RCODE 5.
+    Refused,
+    /// RCODE 2.
+    ServerFailure,
+    /// RCODE 3.
+    NoSuchName,
+    /// Any other RCODE but 0: its number.
+    ResponseCode(u16),
+    /// The name exists, but has no record of these types.
+    NoData(&'static str),
+    /// The TC bit is set, which cannot be over TCP.
+    Truncated,
+    /// The id of no query that waits for an answer.
+    WrongId(u16),
+    /// The id of a query, but not its question.
+    WrongQuestion,
+    /// A query, or an operation that was not asked for.
+    NotAnAnswer,
+    /// Not a DNS message; what is wrong with it.
+    Malformed(String),
+    /// A record of another name than was asked for.
+    OtherName(String),
+    /// The name is an alias (CNAME).
+    Alias,
+    /// A record of another type: its number.
+    OtherType(u16),
+    /// An item that is no prefix: item and cause.
+    BadItem(String),
+    /// A part is named twice.
+    PartTwice(String),
+    /// A list is named as its own part.
+    PartOfItself,
+    /// More parts than the limit.
+    TooManyParts(usize),
+    /// More entries than the limit.
+    TooManyEntries(usize),
+    /// What happened to a part of the list.
+    Part(String, Box<Failure>),
+}
+
+impl Failure {
+    /// Whether another server may do better: this one is out of reach or out of order, or does
+    /// not know us. Anything else is about the list, which is the same everywhere.
+    pub fn is_the_servers(&self) -> bool {
+        match self {
+            Failure::Unresolved(_)
+            | Failure::NotConnected(_)
+            | Failure::ConnectTime(_)
+            | Failure::Silence(_)
+            | Failure::Closed
+            | Failure::Broken(_)
+            | Failure::Refused
+            | Failure::ServerFailure => true,
+            Failure::Part(_, failure) => failure.is_the_servers(),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection ended, as an idle one may.
+    pub fn is_end_of_connection(&self) -> bool {
+        match self {
+            Failure::Closed | Failure::Broken(_) => true,
+            Failure::Part(_, failure) => failure.is_end_of_connection(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Unresolved(reason) => write!(f, "the server's name has no address: {reason}"),
+            Failure::NotConnected(reason) => write!(f, "cannot connect: {reason}"),
+            Failure::ConnectTime(limit) => {
+                write!(f, "no connection within {}; is TCP to this port let out?", Seconds(*limit))
+            }
+            Failure::Silence(limit) => write!(f, "no complete answer within {}", Seconds(*limit)),
+            Failure::RunTime(limit) => write!(f, "given up, the run took longer than {}", Seconds(*limit)),
+            Failure::Closed => f.write_str("the server closed the connection before its last answer"),
+            Failure::Broken(reason) => write!(f, "the connection broke: {reason}"),
+            Failure::Refused => {
+                f.write_str("refused (REFUSED); this public address may not be registered with the service")
+            }
+            Failure::ServerFailure => f.write_str("the server failed (SERVFAIL)"),
+            Failure::NoSuchName => f.write_str("no such name (NXDOMAIN)"),
+            Failure::ResponseCode(code) => write!(f, "the server answers with response code {code}"),
+            Failure::NoData(types) => write!(f, "the name exists but has no {types} record"),
+            Failure::Truncated => f.write_str("the answer is truncated (TC), which cannot be over TCP"),
+            Failure::WrongId(id) => write!(f, "an answer with id {id}, which was not asked"),
+            Failure::WrongQuestion => f.write_str("an answer to another question"),
+            Failure::NotAnAnswer => f.write_str("a message that is no answer to a query"),
+            Failure::Malformed(what) => write!(f, "malformed message: {what}"),
+            Failure::OtherName(name) => write!(f, "a record of another name in the answer: {name}"),
+            Failure::Alias => {
+                f.write_str("the name is an alias (CNAME); lists and parts must not be aliases")
+            }
+            Failure::OtherType(kind) => {
+                write!(f, "a record of type {kind} in the answer, not what was asked")
+            }
+            Failure::BadItem(item) => f.write_str(item),
+            Failure::PartTwice(name) => write!(f, "part {name} is named twice"),
+            Failure::PartOfItself => f.write_str("the list is named as a part of itself"),
+            Failure::TooManyParts(most) => write!(f, "more than {most} parts"),
+            Failure::TooManyEntries(most) => write!(f, "more than {most} entries"),
+            Failure::Part(name, failure) => write!(f, "part {name}: {failure}"),
+        }
+    }
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} seconds", self.0.as_secs_f32())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_servers_own_failures_lead_to_the_next_server() {
+        let part = |failure| Failure::Part("p.example".to_owned(), Box::new(failure));
+        for failure in [Failure::Refused, Failure::ServerFailure, Failure::Closed, part(Failure::Refused)] {
+            assert!(failure.is_the_servers(), "{failure}");
+        }
+        for failure in [
+            Failure::NoSuchName,
+            Failure::ResponseCode(4),
+            Failure::RunTime(Duration::from_secs(900)),
+            Failure::Truncated,
+            part(Failure::NoData("APL")),
+        ] {
+            assert!(!failure.is_the_servers(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn refused_says_what_it_most_likely_means() {
+        let sentence = Failure::Part("p1.example".to_owned(), Box::new(Failure::Refused)).to_string();
+        assert_eq!(
+            sentence,
+            "part p1.example: refused (REFUSED); this public address may not be registered with the service"
+        );
+        let silence = Failure::Silence(Duration::from_secs(30)).to_string();
+        assert_eq!(silence, "no complete answer within 30 seconds");
+    }
+}

@@ -1,0 +1,28 @@
+//! The policy client: asks name servers for the lists of a policy and leaves what they hold as
+//! prefixes in the spool, one file for each table.
+//!
+//! From the wire inwards: `connection` moves messages, `answer` reads one, `apl` and `txt` read
+//! its records, `list` puts a list together, `client` chooses the server, `policy` makes a
+//! table's set of prefixes, `spool` writes it.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod apl;
+pub mod check;
+pub mod chunk;
+pub mod client;
+pub mod connection;
+pub mod failure;
+pub mod jitter;
+pub mod limits;
+pub mod list;
+pub mod policy;
+pub mod server;
+pub mod settings;
+pub mod spool;
+pub mod table;
+pub mod txt;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,115 @@
+//! One list, in the format that is configured or found out.
+//!
+//! `auto` takes the first of these that the name has any record of: PTR (the names of the list's
+//! parts; APL at each part), APL, TXT, A and AAAA. Only an answer without data leads on to the
+//! next; everything else is either the list or its failure. A list that is there but empty is
+//! one APL record without items, or one TXT record with an empty string.
+//!
+//! Parts may have any name: the server that is trusted with the list answers for them too, and
+//! lists of several customers may share parts.
+
+use std::collections::HashSet;
+
+use common::config::ListFormat;
+use hickory_proto::op::Query;
+use hickory_proto::rr::{Name, RecordType};
+
+use crate::answer::{self, APL};
+use crate::chunk::Chunk;
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::limits::Limits;
+
+/// A list as it was served.
+#[derive(Debug)]
+pub struct List {
+    /// The format in words.
+    pub format: &'static str,
+    /// Its items in the server's order, a chunk for each answer.
+    pub chunks: Vec<Chunk>,
+}
+
+impl List {
+    /// The number of prefixes, negated ones too.
+    pub fn entries(&self) -> usize {
+        self.chunks.iter().map(Chunk::entries).sum()
+    }
+}
+
+/// Gets the list.
+///
+/// # Errors
+/// Says why the list is not there as a whole.
+pub fn fetch(
+    connection: &mut Connection,
+    name: &Name,
+    format: ListFormat,
+    limits: &Limits,
+) -> Result<List, Failure> {
+    let formats: &[ListFormat] = match format {
+        ListFormat::Auto => &[ListFormat::Ptr, ListFormat::Apl, ListFormat::Txt, ListFormat::Address],
+        _ => &[format],
+    };
+    for format in formats {
+        let (words, chunks) = match format {
+            ListFormat::Ptr => ("PTR and APL", parts(connection, name, limits)?),
+            ListFormat::Apl => ("APL", connection.ask(name, &[question(name, APL)])?),
+            ListFormat::Txt => ("TXT", connection.ask(name, &[question(name, RecordType::TXT)])?),
+            ListFormat::Address => {
+                let questions = [RecordType::A, RecordType::AAAA].map(|kind| question(name, kind));
+                ("A and AAAA", connection.ask(name, &questions)?)
+            }
+            // settings::check refuses axfr; auto is taken apart above.
+            ListFormat::Axfr | ListFormat::Auto => continue,
+        };
+        if chunks.iter().any(|chunk| chunk.records > 0) {
+            return Ok(List { format: words, chunks });
+        }
+    }
+    Err(Failure::NoData(match format {
+        ListFormat::Ptr => "PTR",
+        ListFormat::Apl => "APL",
+        ListFormat::Txt => "TXT",
+        ListFormat::Address => "A or AAAA",
+        ListFormat::Auto | ListFormat::Axfr => "PTR, APL, TXT, A or AAAA",
+    }))
+}
+
+fn question(name: &Name, kind: RecordType) -> Query {
+    Query::query(name.clone(), kind)
+}
+
+/// Gets the list's parts; nothing if it has none. A part holds APL records, at least one.
+fn parts(connection: &mut Connection, name: &Name, limits: &Limits) -> Result<Vec<Chunk>, Failure> {
+    let answers = connection.ask(name, &[question(name, RecordType::PTR)])?;
+    let names: Vec<&Name> = answers.iter().flat_map(|chunk| &chunk.names).collect();
+    check_parts(name, &names, limits)?;
+    let questions: Vec<Query> = names.iter().map(|part| question(part, APL)).collect();
+    let chunks = connection.ask(name, &questions)?;
+    for (part, chunk) in names.iter().zip(&chunks) {
+        if chunk.records == 0 {
+            return Err(Failure::Part(answer::text(part), Box::new(Failure::NoData("APL"))));
+        }
+    }
+    Ok(chunks)
+}
+
+/// Refuses too many parts, a part that is the list itself, and a part that is named twice.
+fn check_parts(list: &Name, parts: &[&Name], limits: &Limits) -> Result<(), Failure> {
+    if parts.len() > limits.parts {
+        return Err(Failure::TooManyParts(limits.parts));
+    }
+    let mut seen = HashSet::new();
+    for &part in parts {
+        if part == list {
+            return Err(Failure::PartOfItself);
+        }
+        if !seen.insert(part) {
+            return Err(Failure::PartTwice(answer::text(part)));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

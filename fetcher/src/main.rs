@@ -1,0 +1,118 @@
+//! tsfetch(8): gets the policy from name servers and leaves it in the spool.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::args::{self, Args};
+use common::config::{self, Config, Table};
+use common::{Error, Status, clock, lock, message, owner, privilege, sandbox};
+use fetcher::client::Client;
+use fetcher::limits::Limits;
+use fetcher::{check, jitter, settings, table};
+use nix::sys::stat::{Mode, umask};
+
+const USAGE: &str = "usage: tsfetch [-ntv] [-c file] [-j seconds]";
+
+fn main() -> ExitCode {
+    message::init("tsfetch");
+    let args = match args::parse("ntvc:j:", std::env::args_os().skip(1)) {
+        Ok(args) if args.help => {
+            message::print(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Ok(args) if args.operands.is_empty() => args,
+        misused => {
+            if let Err(cause) = misused {
+                message::warn(cause);
+            }
+            let _ = writeln!(std::io::stderr(), "{USAGE}");
+            return Status::Failed.into();
+        }
+    };
+    match run(&args) {
+        Ok((status, summary)) => message::finish(status, summary),
+        Err(problems) => {
+            problems.iter().for_each(message::warn);
+            let first = problems.first().map(Error::to_string).unwrap_or_default();
+            message::finish(Status::Failed, first)
+        }
+    }
+}
+
+/// The run, step by step. Returns how it ended, with a line for syslog.
+fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
+    let failed = |error| vec![error];
+    message::set_verbose(args.has('v'));
+    // Whoever calls: the modes of files are those that the program gives.
+    umask(Mode::from_bits_truncate(0o022));
+
+    // As root: the configuration, which holds secrets.
+    let path = args.value('c').map_or(Path::new(config::DEFAULT_PATH), Path::new);
+    let wait = args.value('j').map_or(Ok(Duration::ZERO), |value| jitter::wait(value)).map_err(failed)?;
+    let config = Config::load(path)?;
+    let problems = settings::problems(&config);
+    if !problems.is_empty() {
+        return Err(problems.iter().map(|problem| Error::new(path.display(), problem)).collect());
+    }
+    if args.has('n') {
+        for (key, value) in config.effective() {
+            message::say(format_args!("{key}=\"{value}\""));
+        }
+        return Ok((Status::Nothing, "the configuration is good".to_owned()));
+    }
+    // getpwnam(3) would need the promise getpw.
+    let account = privilege::account("FETCH_USER", &config.fetch_user, config.is_set("FETCH_USER"));
+    let account = account.map_err(failed)?;
+    if args.has('t') {
+        std::thread::sleep(wait);
+        privilege::drop_to(&account).map_err(failed)?;
+        say_note();
+        // No file at all. inet: sockets and their time limits. dns: the name of a server.
+        sandbox::pledge("stdio inet dns").map_err(failed)?;
+        return Ok(match check::run(&config, Limits::default()) {
+            true => (Status::Changed, "the test was successful".to_owned()),
+            false => (Status::Failed, "the test failed".to_owned()),
+        });
+    }
+
+    // As root: the spool and the lock in it. flock(2) would need the promise flock. The lock is
+    // held until this function returns.
+    owner::check_directory(&config.spool_dir).map_err(failed)?;
+    let Some(_lock) = lock::take(&config.lock_file(message::program())).map_err(failed)? else {
+        let busy = "another tsfetch is at work";
+        message::say(busy);
+        return Ok((Status::Nothing, busy.to_owned()));
+    };
+    std::thread::sleep(wait);
+    let version = env!("CARGO_PKG_VERSION");
+    message::say(format_args!("Starting ThreatSTOP v{version} update on {}", clock::date()));
+
+    // From here on as nobody in particular, with the spool's policy and the network.
+    privilege::drop_to(&account).map_err(failed)?;
+    say_note();
+    sandbox::unveil(&[(&config.policy_dir(), "rwc")]).map_err(failed)?;
+    // rpath wpath cpath: the spool files, later. inet: sockets and their time limits. dns: the
+    // name of a server.
+    sandbox::pledge("stdio rpath wpath cpath inet dns").map_err(failed)?;
+    let mut client = Client::new(&config, Limits::default());
+    let policies = Table::BOTH.map(|table| (table, table::fetch(&mut client, &config, table)));
+    drop(client);
+    if policies.iter().all(|(_, policy)| policy.is_some()) {
+        message::say("Completed getting all the lists");
+    }
+
+    // No network any more. rpath: the old files, and rename(2). wpath cpath: the new ones.
+    sandbox::pledge("stdio rpath wpath cpath").map_err(failed)?;
+    Ok(table::end(policies.map(|(table, policy)| table::leave(&config, table, policy))))
+}
+
+/// Says once what the system does not enforce.
+fn say_note() {
+    if let Some(note) = sandbox::note() {
+        message::say(note);
+    }
+}
