@@ -75,6 +75,13 @@ pub fn print(what: impl fmt::Display) {
     let _ = writeln!(out, "{what}").and_then(|()| out.flush());
 }
 
+/// Ends a run that was called the wrong way: the cause and the usage go to standard error.
+pub fn misuse(cause: impl fmt::Display, usage: &str) -> ExitCode {
+    warn(cause);
+    let _ = writeln!(std::io::stderr(), "{usage}");
+    Status::Failed.into()
+}
+
 /// Ends a run: one line to syslog, and the exit code.
 pub fn finish(status: Status, summary: impl fmt::Display) -> ExitCode {
     let priority = if status == Status::Failed { libc::LOG_ERR } else { libc::LOG_INFO };

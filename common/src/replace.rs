@@ -114,25 +114,21 @@ fn remove(path: &Path) -> Result<(), Error> {
 }
 
 /// Whether the file holds exactly what `write` writes, compared as it is written: neither content
-/// is in memory. A file that is not there holds nothing, not even the empty content.
+/// is in memory.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn holds(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool, Error> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::io(path, &error)),
-    };
-    let mut comparison = Comparison { file: BufReader::new(file), failure: None };
-    let mut writer = BufWriter::new(&mut comparison);
+pub fn holds(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
+    let mut comparison = Comparison { file: BufReader::with_capacity(1 << 16, file), failure: None };
+    let mut writer = BufWriter::with_capacity(1 << 16, &mut comparison);
     let written = write(&mut writer).and_then(|()| writer.flush());
     // What is left in the buffer after a difference need not be compared.
     drop(writer.into_parts());
-    if written.is_err() {
-        return comparison.failure.map_or(Ok(false), |error| Err(Error::io(path, &error)));
+    match (written, comparison.failure) {
+        (_, Some(error)) => Err(error),
+        (Err(_), None) => Ok(false),
+        (Ok(()), None) => Ok(comparison.file.fill_buf()?.is_empty()),
     }
-    comparison.file.fill_buf().map(<[u8]>::is_empty).map_err(|error| Error::io(path, &error))
 }
 
 /// Takes what is written as long as the file goes on the same way.
@@ -239,9 +235,10 @@ mod tests {
     fn compares_a_file_with_what_would_be_written() {
         let directory = scratch("holds");
         let path = directory.join("table");
-        let same =
-            |content: &[u8]| holds(&path, |out| content.chunks(7).try_for_each(|part| out.write_all(part)));
-        assert!(!same(b"").unwrap(), "not there");
+        let same = |content: &[u8]| {
+            let file = File::open(&path).unwrap();
+            holds(file, |out| content.chunks(7).try_for_each(|part| out.write_all(part)))
+        };
         for size in [0usize, 1, 100, 100_000] {
             let content: Vec<u8> = (0..size).map(|n| n as u8).collect();
             write(&path, &content).unwrap();
@@ -252,7 +249,7 @@ mod tests {
                 assert!(!same(&[rest, &[!last]].concat()).unwrap());
             }
         }
-        assert!(holds(&directory, |out| out.write_all(b"x")).is_err());
+        assert!(holds(File::open(&directory).unwrap(), |out| out.write_all(b"x")).is_err());
         remove_dir_all(&directory).unwrap();
     }
 

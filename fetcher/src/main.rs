@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,13 +24,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(args) if args.operands.is_empty() => args,
-        misused => {
-            if let Err(cause) = misused {
-                message::warn(cause);
-            }
-            let _ = writeln!(std::io::stderr(), "{USAGE}");
-            return Status::Failed.into();
-        }
+        Ok(_) => return message::misuse("no operands are taken", USAGE),
+        Err(cause) => return message::misuse(cause, USAGE),
     };
     match run(&args) {
         Ok((status, summary)) => message::finish(status, summary),
@@ -62,7 +56,7 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
         for (key, value) in config.effective() {
             message::say(format_args!("{key}=\"{value}\""));
         }
-        return Ok((Status::Nothing, "the configuration is good".to_owned()));
+        return Ok((Status::Changed, "the configuration is good".to_owned()));
     }
     // getpwnam(3) would need the promise getpw.
     let account = privilege::account("FETCH_USER", &config.fetch_user, config.is_set("FETCH_USER"));

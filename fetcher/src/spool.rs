@@ -1,12 +1,12 @@
 //! The spool file of a table, which tsload reads: a header, one prefix a line in canonical order,
 //! and the count.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use common::replace::Replacement;
+use common::replace::{self, Replacement};
 use common::set::PrefixSet;
 use common::{Error, Table, owner};
 use nix::fcntl::OFlag;
@@ -28,7 +28,7 @@ pub fn write(path: &Path, table: Table, digest: u64, set: &PrefixSet) -> Result<
     Ok(true)
 }
 
-fn content(out: &mut impl Write, table: Table, digest: u64, set: &PrefixSet) -> io::Result<()> {
+fn content(out: &mut dyn Write, table: Table, digest: u64, set: &PrefixSet) -> io::Result<()> {
     writeln!(out, "# tspf 1 {}", table.word())?;
     writeln!(out, "# settings {digest:016x}")?;
     for net in set.iter() {
@@ -50,28 +50,7 @@ fn is_there(path: &Path, table: Table, digest: u64, set: &PrefixSet) -> io::Resu
     if !good {
         return Ok(false);
     }
-    let mut compare = BufWriter::with_capacity(1 << 16, Compare { file, piece: Vec::new() });
-    content(&mut compare, table, digest, set)?;
-    compare.flush()?;
-    Ok(compare.get_mut().file.read(&mut [0])? == 0)
-}
-
-/// Takes what is written only as long as it is what the file goes on with.
-struct Compare {
-    file: File,
-    piece: Vec<u8>,
-}
-
-impl Write for Compare {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.piece.resize(octets.len(), 0);
-        self.file.read_exact(&mut self.piece)?;
-        if self.piece == octets { Ok(octets.len()) } else { Err(io::ErrorKind::InvalidData.into()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    replace::holds(file, |out| content(out, table, digest, set))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From a spool file to a table and its file.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Instant;
 
@@ -52,13 +52,24 @@ pub fn prepare(config: &Config, table: Table, spool: File, force: bool) -> Resul
     Ok(contents)
 }
 
+/// Opens a table file; `None` if there is none yet.
+fn open(path: &Path) -> Result<Option<File>, Error> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path, &error)),
+    }
+}
+
+/// Whether a table file holds exactly these contents.
+fn is_written(path: &Path, contents: &Contents) -> Result<bool, Error> {
+    let Some(file) = open(path)? else { return Ok(false) };
+    replace::holds(file, |out| contents.write(out)).map_err(|error| Error::io(path, &error))
+}
+
 /// The number of entries in a table file; 0 if there is none.
 fn count_lines(path: &Path) -> Result<usize, Error> {
-    let mut file = match File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(Error::io(path, &error)),
-    };
+    let Some(mut file) = open(path)? else { return Ok(0) };
     let (mut lines, mut part) = (0usize, [0u8; 16 << 10]);
     loop {
         match file.read(&mut part).map_err(|error| Error::io(path, &error))? {
@@ -85,7 +96,7 @@ pub fn apply<A: Abi>(
     force: bool,
 ) -> Result<bool, Error> {
     let file = &config.table(table).file;
-    let same_file = replace::holds(file, |out| contents.write(out))?;
+    let same_file = is_written(file, contents)?;
     let mut changed = false;
     if let Some(pf) = pf {
         let name = &config.table(table).name;
@@ -120,7 +131,7 @@ pub fn rehearse<A: Abi>(
     pf: Option<&Pf<A>>,
 ) -> Result<bool, Error> {
     let settings = config.table(table);
-    let same_file = replace::holds(&settings.file, |out| contents.write(out))?;
+    let same_file = is_written(&settings.file, contents)?;
     let Some(pf) = pf else {
         let what = if same_file { "unchanged" } else { "would be replaced" };
         print(format_args!("{}: {} addresses, {what}", settings.file.display(), contents.len()));
@@ -179,7 +190,7 @@ fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
                 .saturating_mul(100_000);
             format!(
                 "no room for {count} addresses beside the {others} there are: the limit for all tables is {}; \
-                 put \"set limit table-entries {enough}\" into /etc/pf.conf and run pfctl -f /etc/pf.conf",
+                 put \"set limit table-entries {enough}\" above the tables in /etc/pf.conf and run pfctl -f /etc/pf.conf",
                 pf.entry_limit
             )
         }

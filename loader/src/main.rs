@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use common::args::{self, Args};
-use common::message::{finish, print, say, set_verbose, warn};
+use common::message::{finish, misuse, print, say, set_verbose, warn};
 use common::replace::{previous_name, temporary_name};
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
@@ -26,11 +26,11 @@ fn main() -> ExitCode {
             return Status::Changed.into();
         }
         Ok(args) if args.operands.is_empty() => args,
-        Ok(_) => return usage("no operands are taken"),
-        Err(cause) => return usage(&cause),
+        Ok(_) => return misuse("no operands are taken", USAGE),
+        Err(cause) => return misuse(cause, USAGE),
     };
     if let Some(flag) = ['R', 's'].iter().find(|flag| args.has(**flag)) {
-        return usage(&format!("-{flag} is not there yet"));
+        return misuse(format_args!("-{flag} is not there yet"), USAGE);
     }
     set_verbose(args.has('v'));
     match run(&args) {
@@ -43,12 +43,6 @@ fn main() -> ExitCode {
         Ok((Status::Changed, _)) => finish(Status::Changed, "policy loaded"),
         Ok((status, _)) => finish(status, "nothing to do"),
     }
-}
-
-fn usage(cause: &str) -> ExitCode {
-    warn(cause);
-    warn(USAGE);
-    Status::Failed.into()
 }
 
 fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {

@@ -269,7 +269,7 @@ fn names_the_remedy_for_what_the_kernel_refuses() {
     };
     refused(
         &|_, model| model.set_limit(3).unwrap(),
-        "put \"set limit table-entries 100000\" into /etc/pf.conf",
+        "put \"set limit table-entries 100000\" above the tables in /etc/pf.conf",
     );
     refused(
         &|_, model| model.deny_open(libc::ENOENT),

@@ -1,0 +1,203 @@
+//! The decoder: one process for each log, which reads gzip and pcap and writes text.
+//!
+//! It holds three descriptors (the log, the text, the socket to the collector), runs as `SHIP_USER`
+//! and may only compute. It starts when it is told to, so that logs are worked on one after the
+//! other, reports once, and exits.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::config::LogTime;
+use common::error::reason;
+use common::privilege::{self, Account};
+use common::{Error, message, sandbox};
+
+use crate::clock::{Form, Zone};
+use crate::logs::Log;
+use crate::pcap::{End, NotPflog};
+use crate::process::{self, Child, Ended};
+use crate::report::{self, Ending, Report};
+use crate::text::{self, Summary};
+
+/// How long one log may take.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// What the collector sends to have the work begin.
+const BEGIN: [u8; 1] = [b'b'];
+
+/// How a decoder works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who it runs as.
+    pub account: Account,
+    /// The time stamps of the text.
+    pub form: Form,
+    /// The largest text in octets; `None` for one that goes to standard output.
+    pub largest_text: Option<u64>,
+}
+
+/// The form of time stamps that `LOG_TIME` names.
+pub fn form(time: LogTime) -> Form {
+    match time {
+        LogTime::Time => Form::Time,
+        LogTime::Date => Form::Date,
+        LogTime::Epoch => Form::Epoch,
+    }
+}
+
+/// The decoder's process, from its first step to its exit status: 0 if it has reported, else 1 and
+/// it has said why.
+pub fn work(socket: File, log: Log, text: File, settings: &Settings) -> i32 {
+    match serve(socket, &log, text, settings) {
+        Ok(()) => 0,
+        Err(said) => {
+            said.iter().for_each(message::warn);
+            1
+        }
+    }
+}
+
+fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Result<(), Option<Error>> {
+    confine(settings).map_err(Some)?;
+    let mut begin = [0];
+    // An end of file: the collector is gone, and nobody needs the text.
+    if socket.read_exact(&mut begin).is_err() || begin != BEGIN {
+        return Err(None);
+    }
+    let report = decode(log, &mut text, settings.form)?;
+    socket.write_all(&report.encode()).map_err(|_| None)
+}
+
+fn confine(settings: &Settings) -> Result<(), Error> {
+    privilege::drop_to(&settings.account)?;
+    process::restrain(settings.largest_text)?;
+    // stdio: read(2) of the log, write(2) of text and report, memory, and localtime(3), whose file
+    // libc opens under stdio too. No path, no socket, no signal.
+    sandbox::pledge("stdio")
+}
+
+fn decode(log: &Log, text: &mut File, form: Form) -> Result<Report, Option<Error>> {
+    let about = |cause: &dyn std::fmt::Display| Some(Error::new(log.path.display(), cause));
+    match text::decode(&log.file, text, form, Zone::Local) {
+        Ok(summary) => Ok(report(&summary)),
+        // newsyslog(8) rotated a log that pflogd(8) had not begun: there is nothing to lose.
+        Err(text::Error::Input(NotPflog::Empty | NotPflog::CutOff { .. })) => Ok(Report::empty()),
+        // Somebody who reads standard output has seen enough.
+        Err(text::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Err(None),
+        Err(text::Error::Output(error)) if error.kind() == ErrorKind::FileTooLarge => {
+            Err(about(&"its text is larger than OUTBOX_MAX"))
+        }
+        Err(text::Error::Output(error)) => Err(about(&format!("cannot write its text: {}", reason(&error)))),
+        Err(error) => Err(about(&error)),
+    }
+}
+
+fn report(summary: &Summary) -> Report {
+    let ending = match summary.end {
+        End::Clean => Ending::Clean,
+        End::CutOff { .. } => Ending::CutOff,
+        End::Corrupt { record, offset, .. } => Ending::Corrupt { record, offset },
+        End::Unreadable { offset, .. } => Ending::Damaged { offset },
+    };
+    Report {
+        ending,
+        digest: summary.octets,
+        first_record: summary.first_record.unwrap_or_default(),
+        records: summary.records,
+        undecodable: summary.undecodable,
+        first: summary.first.map_or(0, |(seconds, _)| seconds),
+        last: summary.last.map_or(0, |(seconds, _)| seconds),
+    }
+}
+
+/// The collector's side: has a decoder begin, and waits for its report and its end. After that
+/// nobody writes to the text any more.
+///
+/// # Errors
+/// There is no report to be trusted. `None`: the decoder has said why itself.
+pub fn report_of(child: &mut Child, log: &Path, limit: Option<Duration>) -> Result<Report, Option<Error>> {
+    let mut octets = [0; report::LENGTH];
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let answer = child.send(&BEGIN).and_then(|()| child.receive(&mut octets, deadline));
+    let ended = match answer {
+        Ok(()) => child.end(),
+        Err(Ended::Exit(0)) => Ended::Unknown,
+        Err(ended) => ended,
+    };
+    match ended {
+        Ended::Exit(0) => Report::decode(&octets)
+            .ok_or_else(|| Some(Error::new(log.display(), "its decoder sent no valid report"))),
+        Ended::Exit(1) => Err(None),
+        ended => Err(Some(Error::new(log.display(), format!("its decoder {ended}")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{alone, child};
+
+    const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn said(mut decoder: Child, limit: Option<Duration>) -> String {
+        match report_of(&mut decoder, Path::new("pflog.0"), limit) {
+            Ok(report) => format!("{report:?}"),
+            Err(error) => error.map_or_else(String::new, |error| error.to_string()),
+        }
+    }
+
+    fn begun(socket: &mut File) {
+        let _ = socket.read_exact(&mut [0]);
+    }
+
+    #[test]
+    fn a_report_is_taken_whole_and_from_a_decoder_that_ended_well() {
+        let _alone = alone();
+        let good = child(|mut socket| {
+            begun(&mut socket);
+            i32::from(socket.write_all(&Report::empty().encode()).is_err())
+        });
+        assert_eq!(said(good, MINUTE), format!("{:?}", Report::empty()));
+        let died = child(|mut socket| {
+            begun(&mut socket);
+            let _ = socket.write_all(&Report::empty().encode());
+            9
+        });
+        assert_eq!(said(died, MINUTE), "pflog.0: its decoder exited with status 9");
+        let stays = child(|mut socket| {
+            begun(&mut socket);
+            let _ = socket.write_all(&Report::empty().encode());
+            loop {
+                std::thread::sleep(LIMIT);
+            }
+        });
+        assert_eq!(said(stays, MINUTE), "pflog.0: its decoder took too long and was killed");
+    }
+
+    #[test]
+    fn lies_and_silence_cost_the_log_only() {
+        let _alone = alone();
+        let lies = child(|mut socket| {
+            begun(&mut socket);
+            i32::from(socket.write_all(&[0xff; 4 * report::LENGTH]).is_err())
+        });
+        assert_eq!(said(lies, MINUTE), "pflog.0: its decoder sent no valid report");
+        let half = child(|mut socket| {
+            begun(&mut socket);
+            i32::from(socket.write_all(&[0; report::LENGTH - 1]).is_err())
+        });
+        assert_eq!(said(half, MINUTE), "pflog.0: its decoder is gone");
+        assert_eq!(said(child(|_| 1), MINUTE), "", "it has said why");
+        let silent = child(|_socket| {
+            loop {
+                std::thread::sleep(LIMIT);
+            }
+        });
+        assert_eq!(
+            said(silent, Some(Duration::from_millis(1))),
+            "pflog.0: its decoder took too long and was killed"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! `tsship -n`: logs as text on standard output. Nothing is spooled, uploaded or locked.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use common::{Error, Status, message, sandbox};
+
+use crate::decoder::{self, Settings};
+use crate::report::Ending;
+use crate::{logs, start};
+
+/// Decodes the named logs, or all rotated ones of `pflog`, oldest first. As with cat(1) there is
+/// no time limit: standard input may be a pipe from a program that runs for hours.
+///
+/// # Errors
+/// A named log cannot be opened, or there is no room for another process. What is wrong inside a
+/// log is said, and fails the run in the end.
+pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(Status, String), Error> {
+    let mut failed = false;
+    let logs = if operands.is_empty() {
+        let found = logs::rotated(pflog)?;
+        failed = !found.problems.is_empty();
+        found.problems.iter().for_each(message::warn);
+        found.logs
+    } else {
+        operands.iter().map(|name| start::operand(Path::new(name))).collect::<Result<_, _>>()?
+    };
+    let decoders = start::printing(logs, settings)?;
+    // stdio: the sockets to the decoders. proc: kill, should one of them not exit.
+    sandbox::pledge("stdio proc")?;
+
+    let mut records: u64 = 0;
+    for (log, mut decoder) in decoders {
+        match decoder::report_of(&mut decoder, &log, None) {
+            Ok(report) => {
+                records = records.saturating_add(report.records);
+                if report.ending != Ending::Clean {
+                    message::warn(Error::new(log.display(), report.ending));
+                }
+                failed |= report.ending.is_loss();
+            }
+            Err(said) => {
+                failed = true;
+                said.iter().for_each(message::warn);
+            }
+        }
+    }
+    let status = match (failed, records) {
+        (true, _) => Status::Failed,
+        (false, 0) => Status::Nothing,
+        (false, _) => Status::Changed,
+    };
+    Ok((status, format!("printed {records} records")))
+}

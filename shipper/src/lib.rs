@@ -1,0 +1,25 @@
+//! Ships the log of pf(4): pflog captures into text, text to the log service.
+
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod collector;
+pub mod decoder;
+pub mod dump;
+pub mod hex;
+pub mod ledger;
+pub mod logs;
+pub mod multipart;
+pub mod outbox;
+pub mod pcap;
+pub mod pflog;
+pub mod post;
+pub mod print;
+pub mod process;
+pub mod report;
+pub mod start;
+pub mod text;
+pub mod uploader;
+
+#[cfg(test)]
+mod golden;

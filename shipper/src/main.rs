@@ -1,0 +1,125 @@
+//! tsship: ships the log of pf(4).
+//!
+//! Rotated pflog files become text in the outbox, and texts are posted over HTTPS. This process, the
+//! collector, opens, renames and removes files; children without root do what is dangerous: decode
+//! gzip and pcap, speak TLS and HTTP.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use common::args::{self, Args};
+use common::config::DEFAULT_PATH;
+use common::privilege;
+use common::replace::temporary_name;
+use common::{Config, Error, Status, lock, message, owner, sandbox};
+use nix::sys::stat::{Mode, umask};
+use shipper::collector::Collector;
+use shipper::decoder::{self, Settings};
+use shipper::outbox::Outbox;
+use shipper::uploader::Target;
+use shipper::{dump, logs, process, start};
+
+const USAGE: &str = "usage: tsship [-nqrtv] [-c file] [log ...]";
+
+/// A run's exit status, and its line for syslog.
+type Outcome = (Status, String);
+
+fn main() -> ExitCode {
+    message::init("tsship");
+    let args = match args::parse("c:nqrtv", std::env::args_os().skip(1)) {
+        Ok(args) if args.help => {
+            message::print(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Ok(args) if args.has('n') || args.operands.is_empty() => args,
+        Ok(_) => return message::misuse("logs are named with -n only", USAGE),
+        Err(cause) => return message::misuse(cause, USAGE),
+    };
+    if let Some(flag) = ['r', 't'].into_iter().find(|flag| args.has(*flag)) {
+        return message::misuse(format_args!("-{flag} is not there yet"), USAGE);
+    }
+    message::set_verbose(args.has('v'));
+    let (status, line) = run(&args).unwrap_or_else(|errors| {
+        errors.iter().for_each(message::warn);
+        (Status::Failed, errors.first().map(Error::to_string).unwrap_or_default())
+    });
+    message::finish(status, line)
+}
+
+/// What all runs begin with: settings, and the account that children run as.
+fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
+    umask(Mode::from_bits_truncate(0o077));
+    let path = args.value('c').map_or(Path::new(DEFAULT_PATH), Path::new);
+    let config = Config::load(path)?;
+    if !args.has('n') && !args.has('q') {
+        Target::check(&config)?;
+    }
+    let account = privilege::account("SHIP_USER", &config.ship_user, config.is_set("SHIP_USER"));
+    let result = account.and_then(|account| {
+        process::prepare()?;
+        let form = decoder::form(config.log_time);
+        if args.has('n') {
+            let settings = Settings { account, form, largest_text: None };
+            return dump::run(&config.pflog, &args.operands, &settings);
+        }
+        let settings = Settings { account, form, largest_text: Some(config.outbox_max) };
+        ship(&config, &settings, args.has('q'))
+    });
+    result.map_err(|error| vec![error])
+}
+
+/// A run that ships, or with `only_spool` one that leaves the texts for the next.
+fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcome, Error> {
+    // Only this run, in directories that nobody else can change.
+    owner::check_directory(&config.spool_dir)?;
+    let outbox = Outbox::new(config.outbox_dir(), config.rejected_dir())?;
+    let Some(lock) = lock::take(&config.lock_file("tsship"))? else {
+        message::say("another run is at work");
+        return Ok((Status::Nothing, "another run is at work".to_owned()));
+    };
+    outbox.sweep()?;
+
+    // What the children get is opened, then they are forked; each drops root and pledges by itself.
+    let mut problems = Vec::new();
+    let target =
+        if only_spool { None } else { Target::new(config).map_err(|error| problems.push(error)).ok() };
+    let mut rotated = logs::rotated(&config.pflog)?;
+    let complete = rotated.is_complete();
+    problems.append(&mut rotated.problems);
+    rotated.logs.retain(|log| {
+        if !log.is_final {
+            message::say(format!("{}: pflogd may still write to it", log.path.display()));
+        }
+        log.is_final
+    });
+    let mut started = start::shipping(lock, &outbox, rotated.logs, settings, target.as_ref())?;
+    problems.append(&mut started.problems);
+
+    // rpath: read_dir, and open for fsync and the ledger. wpath, cpath: ledger, rename, unlink.
+    // proc: kill, for a child that takes too long.
+    let ledger = config.ledger_file();
+    sandbox::unveil(&[
+        (&config.spool_dir, "r"),
+        (outbox.waiting(), "rwc"),
+        (outbox.rejected(), "rwc"),
+        (&ledger, "rwc"),
+        (&temporary_name(&ledger), "rwc"),
+    ])?;
+    sandbox::pledge("stdio rpath wpath cpath proc")?;
+    if let Some(note) = sandbox::note() {
+        message::say(note);
+    }
+
+    let mut collector = Collector::new(config, outbox, started.waiting, complete)?;
+    problems.iter().for_each(|problem| collector.fail(problem));
+    collector.mention(&rotated.foreign, rotated.left);
+    started.decodings.into_iter().for_each(|decoding| collector.spool(decoding));
+    if let Some(uploader) = started.uploader {
+        collector.upload(uploader);
+    }
+    let tally = collector.close();
+    drop(started.lock);
+    Ok((tally.status(), tally.to_string()))
+}

@@ -1,0 +1,317 @@
+//! The outbox: texts that wait to be posted, and where texts go that the service refused.
+//!
+//! A text's name is `<first time>-<sha256>`: the seconds since 1970 of its first record, in ten
+//! digits or more so that the order of names is the order of time, and the digest of the log that
+//! it was made from. A text that is still being written has a name that ends in `.tmp`.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use common::replace::sync_directory;
+use common::{Error, owner};
+
+use crate::hex;
+use crate::text::Digest;
+
+/// The name of a text, in the order of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// When the first record was taken, in seconds since 1970.
+    pub first: u64,
+    /// SHA-256 of the log's uncompressed octets.
+    pub digest: Digest,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}-{}", self.first, hex::show(&self.digest))
+    }
+}
+
+impl Name {
+    /// Reads a name, in the form in which it is written here and no other.
+    pub fn parse(text: &str) -> Option<Name> {
+        let (first, digest) = text.split_once('-')?;
+        let name = Name { first: first.parse().ok()?, digest: hex::parse(digest)? };
+        (name.to_string() == text).then_some(name)
+    }
+}
+
+/// The two directories.
+#[derive(Debug)]
+pub struct Outbox {
+    waiting: PathBuf,
+    rejected: PathBuf,
+}
+
+/// A text that is being written.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    file: File,
+}
+
+impl Draft {
+    /// Another descriptor of the file, for the process that writes it.
+    ///
+    /// # Errors
+    /// There is no room for another descriptor.
+    pub fn writer(&self) -> Result<File, Error> {
+        self.file.try_clone().map_err(|error| Error::io(&self.path, &error))
+    }
+
+    /// A descriptor that only reads, with a position of its own, for the process that posts it.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn reader(&self) -> Result<File, Error> {
+        open(&self.path)
+    }
+}
+
+impl Outbox {
+    /// The outbox at these directories.
+    ///
+    /// # Errors
+    /// One of them is not there, or others may change it.
+    pub fn new(waiting: PathBuf, rejected: PathBuf) -> Result<Outbox, Error> {
+        owner::check_directory(&waiting)?;
+        owner::check_directory(&rejected)?;
+        Ok(Outbox { waiting, rejected })
+    }
+
+    /// The directory of texts that wait.
+    pub fn waiting(&self) -> &Path {
+        &self.waiting
+    }
+
+    /// The directory of texts that were refused.
+    pub fn rejected(&self) -> &Path {
+        &self.rejected
+    }
+
+    /// Removes the drafts that a killed run left.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a draft not be removed.
+    pub fn sweep(&self) -> Result<(), Error> {
+        for name in self.names()? {
+            if name.ends_with(".tmp") {
+                self.unlink(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The texts that wait, oldest first, with their sizes in octets.
+    ///
+    /// # Errors
+    /// The directory or a text's size cannot be read.
+    pub fn list(&self) -> Result<Vec<(Name, u64)>, Error> {
+        let mut texts = Vec::new();
+        for name in self.names()?.iter().filter_map(|name| Name::parse(name)) {
+            let path = self.path(&name);
+            let metadata = std::fs::symlink_metadata(&path).map_err(|error| Error::io(&path, &error))?;
+            texts.push((name, metadata.len()));
+        }
+        texts.sort_unstable();
+        Ok(texts)
+    }
+
+    /// Opens a text that waits.
+    ///
+    /// # Errors
+    /// It cannot be opened, is no regular file, or others may change it.
+    pub fn open(&self, name: &Name) -> Result<File, Error> {
+        open(&self.path(name))
+    }
+
+    /// Starts a text. `number` tells the drafts of one run apart.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn draft(&self, number: usize) -> Result<Draft, Error> {
+        let path = self.waiting.join(format!("{number}.tmp"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| Error::io(&path, &error))?;
+        Ok(Draft { path, file })
+    }
+
+    /// Puts a text, complete, into the outbox, and makes sure that it is on disk.
+    ///
+    /// # Errors
+    /// It cannot be written out or renamed. Only if the last step fails, writing out the
+    /// directory, it may already be in the outbox.
+    pub fn publish(&self, draft: &Draft, name: &Name) -> Result<(), Error> {
+        draft.file.sync_all().map_err(|error| Error::io(&draft.path, &error))?;
+        let path = self.path(name);
+        std::fs::rename(&draft.path, &path).map_err(|error| Error::io(&path, &error))?;
+        sync_directory(&path)
+    }
+
+    /// Removes a draft.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn discard(&self, draft: &Draft) -> Result<(), Error> {
+        std::fs::remove_file(&draft.path).map_err(|error| Error::io(&draft.path, &error))
+    }
+
+    /// Removes a text that was posted, or that there is no room for.
+    ///
+    /// # Errors
+    /// The file cannot be removed, or the directory not be written out.
+    pub fn remove(&self, name: &Name) -> Result<(), Error> {
+        self.unlink(&name.to_string())?;
+        sync_directory(&self.path(name))
+    }
+
+    /// Moves a text to those that were refused.
+    ///
+    /// # Errors
+    /// The file cannot be renamed, or a directory not be written out.
+    pub fn reject(&self, name: &Name) -> Result<(), Error> {
+        let to = self.rejected.join(name.to_string());
+        std::fs::rename(self.path(name), &to).map_err(|error| Error::io(&to, &error))?;
+        sync_directory(&to)?;
+        sync_directory(&self.path(name))
+    }
+
+    fn path(&self, name: &Name) -> PathBuf {
+        self.waiting.join(name.to_string())
+    }
+
+    fn unlink(&self, name: &str) -> Result<(), Error> {
+        let path = self.waiting.join(name);
+        std::fs::remove_file(&path).map_err(|error| Error::io(&path, &error))
+    }
+
+    fn names(&self) -> Result<Vec<String>, Error> {
+        std::fs::read_dir(&self.waiting)
+            .and_then(|entries| {
+                entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()
+            })
+            .map(|names| names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+            .map_err(|error| Error::io(&self.waiting, &error))
+    }
+}
+
+/// Which of the texts, oldest first, have to go so that the rest is at most `room` octets.
+pub fn surplus(texts: &[(Name, u64)], room: u64) -> &[(Name, u64)] {
+    let mut left = room;
+    let mut count = texts.len();
+    for (_, size) in texts.iter().rev() {
+        let Some(rest) = left.checked_sub(*size) else { break };
+        left = rest;
+        count = count.saturating_sub(1);
+    }
+    texts.get(..count).unwrap_or_default()
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| Error::io(path, &error))?;
+    let metadata = file.metadata().map_err(|error| Error::io(path, &error))?;
+    if !metadata.is_file() {
+        return Err(Error::new(path.display(), "not a regular file"));
+    }
+    owner::check(path, &metadata)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::MetadataExt;
+
+    fn scratch(name: &str) -> (PathBuf, Outbox) {
+        let directory = std::env::temp_dir().join(format!("tsship-outbox-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let (waiting, rejected) = (directory.join("outbox"), directory.join("rejected"));
+        std::fs::create_dir_all(&waiting).unwrap();
+        std::fs::create_dir_all(&rejected).unwrap();
+        (directory, Outbox::new(waiting, rejected).unwrap())
+    }
+
+    fn name(first: u64) -> Name {
+        Name { first, digest: [1; 32] }
+    }
+
+    #[test]
+    fn names_sort_by_time_and_have_one_form() {
+        let text = format!("1790000000-{}", "01".repeat(32));
+        assert_eq!(Name::parse(&text), Some(name(1_790_000_000)));
+        assert!(name(5).to_string() < name(4_294_967_295).to_string());
+        for bad in
+            [&text[1..], &format!("0{text}"), &format!("+{}", &text[1..]), &text.to_uppercase()[..74], ""]
+        {
+            assert_eq!(Name::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Name::parse(&format!("{text}.tmp")), None);
+    }
+
+    #[test]
+    fn a_text_from_draft_to_rejected() {
+        let (directory, outbox) = scratch("draft");
+        let draft = outbox.draft(0).unwrap();
+        let mut reader = draft.reader().unwrap();
+        draft.writer().unwrap().write_all(b"line\n").unwrap();
+        assert!(outbox.draft(0).is_err(), "never opens what is there");
+        assert_eq!(outbox.list().unwrap(), []);
+        outbox.publish(&draft, &name(7)).unwrap();
+        assert_eq!(outbox.list().unwrap(), [(name(7), 5)]);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "line\n");
+        assert_eq!(outbox.open(&name(7)).unwrap().metadata().unwrap().mode() & 0o777, 0o600);
+        outbox.reject(&name(7)).unwrap();
+        assert_eq!(outbox.list().unwrap(), []);
+        assert_eq!(std::fs::read(outbox.rejected().join(name(7).to_string())).unwrap(), b"line\n");
+        assert!(outbox.remove(&name(7)).is_err());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn sweeps_drafts_only() {
+        let (directory, outbox) = scratch("sweeps");
+        for name in ["0.tmp", "9.tmp", "readme", &name(1).to_string()] {
+            std::fs::write(outbox.waiting().join(name), "").unwrap();
+        }
+        outbox.sweep().unwrap();
+        assert_eq!(outbox.names().unwrap().len(), 2);
+        assert_eq!(outbox.list().unwrap(), [(name(1), 0)]);
+        let draft = outbox.draft(0).unwrap();
+        outbox.discard(&draft).unwrap();
+        assert_eq!(outbox.names().unwrap().len(), 2);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let texts = [(name(1), 10), (name(2), 20), (name(3), 30)];
+        for (room, count) in [(60, 0), (59, 1), (50, 1), (49, 2), (30, 2), (29, 3), (0, 3)] {
+            assert_eq!(surplus(&texts, room), &texts[..count], "{room}");
+        }
+        assert_eq!(surplus(&[(name(1), u64::MAX), (name(2), u64::MAX)], 5).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back(first: u64, digest: Digest) {
+            let name = Name { first, digest };
+            prop_assert_eq!(Name::parse(&name.to_string()), Some(name));
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Child processes: forked without exec, looked after until they are gone.
+//!
+//! The only module of this program that calls the system unsafely.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use common::Error;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
+
+/// How long a child that has done its work may take to exit.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a look at a child that has not exited yet is put off.
+const NAP: Duration = Duration::from_millis(2);
+
+/// Descriptors that a run may need: OpenBSD's cron starts with room for 128.
+const DESCRIPTORS: rlim_t = 512;
+
+/// Octets of memory for a child, many times what it needs.
+const MEMORY: rlim_t = 128 << 20;
+
+/// Which process this is after `split`.
+#[derive(Debug)]
+pub enum Side {
+    /// The old process, which now has a child.
+    Parent(Child),
+    /// The child, with its end of the socket to its parent. It ends when the parent does: then it
+    /// reads an end of file.
+    Child(File),
+}
+
+/// A child of this process. Dropped, it is killed; in every case it is waited for. In another child,
+/// which has a copy of this, a drop only closes the socket.
+#[derive(Debug)]
+pub struct Child {
+    parent: Pid,
+    pid: Pid,
+    socket: Option<File>,
+    ended: Option<Ended>,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exit(i32),
+    /// A signal ended it: its own fault, or somebody's kill(1).
+    Signal(Signal),
+    /// It was killed here, because it did not answer or exit in time.
+    Late,
+    /// The system does not know.
+    Unknown,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Exit(status) => write!(f, "exited with status {status}"),
+            Ended::Signal(signal) => write!(f, "died of {signal}"),
+            Ended::Late => f.write_str("took too long and was killed"),
+            Ended::Unknown => f.write_str("is gone"),
+        }
+    }
+}
+
+/// Makes sure that children can be waited for, whatever the caller left, and that there is room
+/// for the descriptors of a run. To be called before `split` and any pledge(2).
+///
+/// # Errors
+/// The system refuses.
+pub fn prepare() -> Result<(), Error> {
+    // SAFETY: the default action replaces whatever was inherited; no handler of ours is involved.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }
+        .map_err(|errno| Error::new("signal", errno.desc()))?;
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| Error::new("getrlimit", errno.desc()))?;
+    if soft < DESCRIPTORS {
+        setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.min(hard), hard)
+            .map_err(|errno| Error::new("setrlimit", errno.desc()))?;
+    }
+    Ok(())
+}
+
+/// Forks. Both sides have one end of a socket, and everything else twice: the child closes what is
+/// not its own.
+///
+/// To be called while there is one thread only, since the child has no other.
+///
+/// # Errors
+/// There is no room for another process or socket.
+pub fn split() -> Result<Side, Error> {
+    let failed = |errno: Errno| Error::new("fork", errno.desc());
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
+    // SAFETY: this process has one thread, so no lock that the child could need is held by another.
+    match unsafe { fork() }.map_err(failed)? {
+        ForkResult::Child => {
+            drop(ours);
+            Ok(Side::Child(File::from(theirs)))
+        }
+        ForkResult::Parent { child: pid } => {
+            drop(theirs);
+            Ok(Side::Parent(Child { parent: getpid(), pid, socket: Some(File::from(ours)), ended: None }))
+        }
+    }
+}
+
+/// What a process that parses hostile data may use: 128 MiB of memory, no core dump, at most
+/// `largest_file` octets in one file, and the processor when nobody else wants it. To be called
+/// before pledge(2), under which setrlimit(2) needs `proc`.
+///
+/// # Errors
+/// The system refuses.
+pub fn restrain(largest_file: Option<u64>) -> Result<(), Error> {
+    let limit = |resource, most: rlim_t| {
+        let (_, hard) = getrlimit(resource)?;
+        setrlimit(resource, most.min(hard), most.min(hard))
+    };
+    let set = || -> nix::Result<()> {
+        limit(Resource::RLIMIT_CORE, 0)?;
+        limit(Resource::RLIMIT_DATA, MEMORY)?;
+        if let Some(octets) = largest_file {
+            limit(Resource::RLIMIT_FSIZE, rlim_t::try_from(octets).unwrap_or(rlim_t::MAX))?;
+        }
+        // SAFETY: to ignore the signal needs no handler; write(2) then fails with EFBIG instead.
+        unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }?;
+        Ok(())
+    };
+    set().map_err(|errno| Error::new("setrlimit", errno.desc()))?;
+    // SAFETY: nice(3) takes a number. That it cannot be nicer still is no failure.
+    unsafe { libc::nice(10) };
+    Ok(())
+}
+
+impl Child {
+    /// Sends the child a message, small enough for a socket's buffer, so that a child which does
+    /// not read cannot stop us.
+    ///
+    /// # Errors
+    /// The child is gone.
+    pub fn send(&mut self, message: &[u8]) -> Result<(), Ended> {
+        let sent = match &mut self.socket {
+            Some(socket) => socket.write_all(message),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        sent.map_err(|_| self.end())
+    }
+
+    /// Fills `answer` with what the child sends, until the deadline if there is one. What comes
+    /// instead of an answer is the child's end.
+    ///
+    /// # Errors
+    /// The child ended, or was killed at the deadline.
+    pub fn receive(&mut self, answer: &mut [u8], deadline: Option<Instant>) -> Result<(), Ended> {
+        let mut rest = answer;
+        while !rest.is_empty() {
+            let Some(socket) = &mut self.socket else { return Err(self.end()) };
+            match read_until(socket, rest, deadline) {
+                Ok(Some(0)) | Err(_) => return Err(self.end()),
+                Ok(Some(count)) => rest = rest.get_mut(count..).unwrap_or_default(),
+                Ok(None) => return Err(self.kill()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the socket, gives the child a moment to exit, and waits for it.
+    pub fn end(&mut self) -> Ended {
+        self.socket = None;
+        let deadline = Instant::now().checked_add(GRACE);
+        loop {
+            if let Some(ended) = self.ended {
+                return ended;
+            }
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
+                    std::thread::sleep(NAP);
+                }
+                Ok(WaitStatus::StillAlive) => return self.kill(),
+                Err(Errno::EINTR) => {}
+                status => self.ended = Some(ended(status)),
+            }
+        }
+    }
+
+    fn kill(&mut self) -> Ended {
+        self.socket = None;
+        if let Some(ended) = self.ended {
+            return ended;
+        }
+        // The number is still the child's: it is not given to another before waitpid(2).
+        let _ = kill(self.pid, Signal::SIGKILL);
+        while waitpid(self.pid, None) == Err(Errno::EINTR) {}
+        self.ended = Some(Ended::Late);
+        Ended::Late
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if getpid() == self.parent {
+            self.kill();
+        }
+    }
+}
+
+fn ended(status: nix::Result<WaitStatus>) -> Ended {
+    match status {
+        Ok(WaitStatus::Exited(_, status)) => Ended::Exit(status),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Ended::Signal(signal),
+        _ => Ended::Unknown,
+    }
+}
+
+/// Reads what there is; `None` if nothing came before the deadline.
+fn read_until(socket: &mut File, buffer: &mut [u8], deadline: Option<Instant>) -> io::Result<Option<usize>> {
+    loop {
+        let timeout = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            None => PollTimeout::NONE,
+            Some(Duration::ZERO) => return Ok(None),
+            // Rounded up, so that the last millisecond is slept through and not spun.
+            Some(left) => {
+                PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waiting, timeout) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        match socket.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map(Some),
+        }
+    }
+}
+
+/// Keeps tests that fork apart: a child would keep another test's sockets open.
+#[cfg(test)]
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static FORKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    FORKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A child that does `work` and exits. It may only call the system: the harness has threads.
+#[cfg(test)]
+pub(crate) fn child(work: fn(File) -> i32) -> Child {
+    match split().unwrap() {
+        Side::Parent(child) => child,
+        Side::Child(socket) => {
+            let status = work(socket);
+            // SAFETY: ends the process at once, as is right beside threads that were not copied.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn after(limit: Duration) -> Option<Instant> {
+        Instant::now().checked_add(limit)
+    }
+
+    #[test]
+    fn answers_and_exits() {
+        let _alone = alone();
+        let mut echo = child(|mut socket| {
+            let mut octets = [0; 4];
+            while socket.read_exact(&mut octets).is_ok() {
+                for octet in octets {
+                    let _ = socket.write_all(&[octet]);
+                }
+            }
+            7
+        });
+        let mut answer = [0; 4];
+        for question in [*b"head", *b"tail"] {
+            echo.send(&question).unwrap();
+            echo.receive(&mut answer, after(LONG)).unwrap();
+            assert_eq!(answer, question);
+        }
+        assert_eq!(echo.end(), Ended::Exit(7));
+        assert_eq!(echo.end(), Ended::Exit(7), "waited for once");
+    }
+
+    #[test]
+    fn its_end_comes_instead_of_an_answer() {
+        let _alone = alone();
+        let mut short = child(|mut socket| {
+            let _ = socket.write_all(b"ab");
+            3
+        });
+        assert_eq!(short.receive(&mut [0; 3], after(LONG)), Err(Ended::Exit(3)));
+        assert_eq!(short.send(b"x"), Err(Ended::Exit(3)));
+        let mut dead = child(|_| {
+            let _ = kill(getpid(), Signal::SIGKILL);
+            0
+        });
+        assert_eq!(dead.receive(&mut [0], None), Err(Ended::Signal(Signal::SIGKILL)));
+    }
+
+    #[test]
+    fn silence_has_a_limit() {
+        let _alone = alone();
+        let silent = |_: File| loop {
+            // SAFETY: waits for a signal, and takes and keeps nothing.
+            unsafe { libc::pause() };
+        };
+        let mut late = child(silent);
+        assert_eq!(late.receive(&mut [0], after(Duration::from_millis(1))), Err(Ended::Late));
+        let mut stays = child(silent);
+        assert_eq!(stays.end(), Ended::Late, "not even if it keeps its socket open");
+        let dropped = child(silent);
+        let pid = dropped.pid;
+        drop(dropped);
+        assert_eq!(waitpid(pid, None), Err(Errno::ECHILD), "no zombie");
+    }
+}

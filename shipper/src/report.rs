@@ -1,0 +1,213 @@
+//! What a decoder tells the collector: one report of fixed size.
+//!
+//! The decoder reads hostile data and may be an attacker's by the time it reports, so the collector
+//! takes a report in exactly one form, or not at all.
+
+use std::fmt;
+
+use crate::text::Digest;
+
+/// Octets of a report on the wire.
+pub const LENGTH: usize = 1 + 32 + 32 + 8 + 8 + 4 + 4 + 8 + 8;
+
+/// What a decoder found in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How the log ended.
+    pub ending: Ending,
+    /// SHA-256 of all octets of the log, uncompressed; of a damaged one, of those that could be read.
+    pub digest: Digest,
+    /// SHA-256 of the first record; zeros without one.
+    pub first_record: Digest,
+    /// Records, each of which is a line of the text.
+    pub records: u64,
+    /// Those among them that are no pflog records; their line says so.
+    pub undecodable: u64,
+    /// When the first record was taken, in seconds since 1970; 0 without records.
+    pub first: u32,
+    /// When the last record was taken.
+    pub last: u32,
+}
+
+/// How a log ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// After its last record.
+    Clean,
+    /// Within its last record, as it does when pflogd was killed.
+    CutOff,
+    /// At a record that cannot be one: its number from 1, and the octet at which it starts.
+    Corrupt {
+        /// Number of the record.
+        record: u64,
+        /// Where it starts, uncompressed.
+        offset: u64,
+    },
+    /// Where reading or decompressing failed.
+    Damaged {
+        /// How many octets, uncompressed, had been read.
+        offset: u64,
+    },
+    /// Before the first record could have started: there is nothing in it.
+    Empty,
+}
+
+impl Ending {
+    /// Whether records may be lost behind the end.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Ending::Corrupt { .. } | Ending::Damaged { .. })
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Clean => f.write_str("complete"),
+            Ending::CutOff => f.write_str("cut off within the last record"),
+            Ending::Corrupt { record, offset } => {
+                write!(f, "record {record} at octet {offset} is corrupt; what follows is not read")
+            }
+            Ending::Damaged { offset } => write!(f, "damaged after octet {offset}; what follows is lost"),
+            Ending::Empty => f.write_str("empty"),
+        }
+    }
+}
+
+impl Report {
+    /// The report of a log that holds nothing.
+    pub fn empty() -> Report {
+        Report {
+            ending: Ending::Empty,
+            digest: Digest::default(),
+            first_record: Digest::default(),
+            records: 0,
+            undecodable: 0,
+            first: 0,
+            last: 0,
+        }
+    }
+
+    /// The report as it goes over the socket, numbers in network order.
+    pub fn encode(&self) -> [u8; LENGTH] {
+        let (kind, record, offset) = match self.ending {
+            Ending::Clean => (0, 0, 0),
+            Ending::CutOff => (1, 0, 0),
+            Ending::Corrupt { record, offset } => (2, record, offset),
+            Ending::Damaged { offset } => (3, 0, offset),
+            Ending::Empty => (4, 0, 0),
+        };
+        let mut octets = [0; LENGTH];
+        let fields: [&[u8]; 9] = [
+            &[kind],
+            &self.digest,
+            &self.first_record,
+            &self.records.to_be_bytes(),
+            &self.undecodable.to_be_bytes(),
+            &self.first.to_be_bytes(),
+            &self.last.to_be_bytes(),
+            &record.to_be_bytes(),
+            &offset.to_be_bytes(),
+        ];
+        for (to, from) in octets.iter_mut().zip(fields.into_iter().flatten()) {
+            *to = *from;
+        }
+        octets
+    }
+
+    /// Reads a report. `None` unless `encode` gives these octets for a report that makes sense.
+    pub fn decode(octets: &[u8; LENGTH]) -> Option<Report> {
+        let mut rest = octets.as_slice();
+        let [kind] = take::<1>(&mut rest)?;
+        let (digest, first_record) = (take::<32>(&mut rest)?, take::<32>(&mut rest)?);
+        let records = u64::from_be_bytes(take(&mut rest)?);
+        let undecodable = u64::from_be_bytes(take(&mut rest)?);
+        let (first, last) = (u32::from_be_bytes(take(&mut rest)?), u32::from_be_bytes(take(&mut rest)?));
+        let (record, offset) = (u64::from_be_bytes(take(&mut rest)?), u64::from_be_bytes(take(&mut rest)?));
+        let ending = match (kind, record, offset) {
+            (0, 0, 0) => Ending::Clean,
+            (1, 0, 0) => Ending::CutOff,
+            (2, record @ 1.., offset) => Ending::Corrupt { record, offset },
+            (3, 0, offset) => Ending::Damaged { offset },
+            (4, 0, 0) => Ending::Empty,
+            _ => return None,
+        };
+        let report = Report { ending, digest, first_record, records, undecodable, first, last };
+        report.makes_sense().then_some(report)
+    }
+
+    fn makes_sense(&self) -> bool {
+        let has_records = self.records > 0;
+        let nothing = self.first == 0 && self.last == 0 && self.first_record == Digest::default();
+        self.undecodable <= self.records
+            && (has_records || nothing)
+            && (self.ending != Ending::Empty || *self == Report::empty())
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn report(ending: Ending) -> Report {
+        Report {
+            ending,
+            digest: [7; 32],
+            first_record: [8; 32],
+            records: 3,
+            undecodable: 1,
+            first: 9,
+            last: 5,
+        }
+    }
+
+    #[test]
+    fn comes_back_as_it_was() {
+        let endings = [
+            Ending::Clean,
+            Ending::CutOff,
+            Ending::Corrupt { record: 1, offset: 24 },
+            Ending::Damaged { offset: u64::MAX },
+        ];
+        for ending in endings {
+            assert_eq!(Report::decode(&report(ending).encode()), Some(report(ending)));
+        }
+        assert_eq!(Report::decode(&Report::empty().encode()), Some(Report::empty()));
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        let refused = |change: fn(&mut Report)| {
+            let mut report = report(Ending::Clean);
+            change(&mut report);
+            assert_eq!(Report::decode(&report.encode()), None, "{report:?}");
+        };
+        refused(|report| report.undecodable = 4);
+        refused(|report| (report.records, report.undecodable) = (0, 0));
+        refused(|report| report.ending = Ending::Empty);
+        refused(|report| report.ending = Ending::Corrupt { record: 0, offset: 24 });
+        let mut octets = report(Ending::Clean).encode();
+        octets[LENGTH - 1] = 1;
+        assert_eq!(Report::decode(&octets), None, "a clean log has no place of damage");
+        for kind in 5..=255 {
+            octets[0] = kind;
+            assert_eq!(Report::decode(&octets), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_taken_in_one_form_or_refused(kind in 0u8..6, octets in proptest::collection::vec(0u8..2, LENGTH - 1)) {
+            let octets: [u8; LENGTH] = [&[kind], octets.as_slice()].concat().try_into().unwrap();
+            if let Some(report) = Report::decode(&octets) {
+                prop_assert_eq!(report.encode(), octets);
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The uploader: one process for each run, which posts texts over HTTPS.
+//!
+//! It runs as `SHIP_USER`, holds the texts' descriptors and the socket to the collector, and may use
+//! the network but no path. It is asked for one text at a time and answers with one octet.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use common::config::Config;
+use common::privilege::{self, Account};
+use common::{Error, message, owner, sandbox};
+
+use crate::hex;
+use crate::post::Poster;
+use crate::process::{self, Child, Ended};
+use crate::text::Digest;
+
+/// How long one text may take, from the look-up of the name to the answer.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// How much longer the collector waits before it kills an uploader that has lost count of time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest file of certificates that is read, in octets.
+const MAX_CERTIFICATES: u64 = 4 << 20;
+
+/// A question: the text's number among the inherited descriptors, and its log's digest.
+const QUESTION: usize = 4 + 32;
+
+/// What became of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The service has it.
+    Sent,
+    /// The service does not want it, now or ever.
+    Rejected,
+    /// It has to be tried again in another run.
+    Later,
+}
+
+impl Verdict {
+    /// The verdict as one octet.
+    pub fn encode(self) -> u8 {
+        match self {
+            Verdict::Sent => b's',
+            Verdict::Rejected => b'r',
+            Verdict::Later => b'l',
+        }
+    }
+
+    /// Reads a verdict.
+    pub fn decode(octet: u8) -> Option<Verdict> {
+        [Verdict::Sent, Verdict::Rejected, Verdict::Later]
+            .into_iter()
+            .find(|verdict| verdict.encode() == octet)
+    }
+}
+
+/// Where and how texts are posted.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The address that takes them, `https://…`.
+    pub url: String,
+    /// The name of the form field with the device id, and the device id.
+    pub id: (String, String),
+    /// The name of the form field with the file.
+    pub file_field: String,
+    /// An HTTP proxy with its password; empty for none.
+    pub proxy: String,
+    /// The certificates that are trusted, PEM.
+    pub certificates: Vec<u8>,
+}
+
+impl Target {
+    /// Checks that the configuration says where texts go.
+    ///
+    /// # Errors
+    /// Every key that is missing or asks for what cannot be done.
+    pub fn check(config: &Config) -> Result<(), Vec<Error>> {
+        let mut problems = Vec::new();
+        for (key, value) in [("device_id", &config.device_id), ("url", &config.url)] {
+            if value.is_empty() {
+                problems.push(Error::new(key, "not set, and nothing can be uploaded without it"));
+            }
+        }
+        if config.upload_gzip {
+            problems.push(Error::new("UPLOAD_GZIP", "not there yet, set it to no"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The target that the configuration names. Reads `CA_FILE`, but does not look inside.
+    ///
+    /// # Errors
+    /// `CA_FILE` cannot be read, is no smaller than 4 MiB, or others may change it.
+    pub fn new(config: &Config) -> Result<Target, Error> {
+        let path = &config.ca_file;
+        let mut certificates = Vec::new();
+        owner::open(path)?
+            .take(MAX_CERTIFICATES)
+            .read_to_end(&mut certificates)
+            .map_err(|error| Error::io(path, &error))?;
+        if certificates.len() as u64 == MAX_CERTIFICATES {
+            return Err(Error::new(path.display(), "too large for a file of certificates"));
+        }
+        Ok(Target {
+            url: config.url.clone(),
+            id: (config.upload_id_field.clone(), config.device_id.clone()),
+            file_field: config.upload_file_field.clone(),
+            proxy: config.proxy.clone(),
+            certificates,
+        })
+    }
+}
+
+/// The uploader's process, from its first step to its exit status: 0 when the collector has no more
+/// questions, else 1 and it has said why.
+pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account) -> i32 {
+    let ready = confine(account).and_then(|()| Poster::new(target));
+    let poster = match ready {
+        Ok(poster) => poster,
+        Err(error) => {
+            message::warn(error);
+            return 1;
+        }
+    };
+    let mut question = [0; QUESTION];
+    while socket.read_exact(&mut question).is_ok() {
+        let Some((text, digest)) = parse(&question, texts) else { return 1 };
+        let verdict = poster.post(text, &hex::show(&digest)).unwrap_or_else(|(verdict, error)| {
+            message::warn(error);
+            verdict
+        });
+        if socket.write_all(&[verdict.encode()]).is_err() {
+            return 1;
+        }
+    }
+    0
+}
+
+fn confine(account: &Account) -> Result<(), Error> {
+    privilege::drop_to(account)?;
+    process::restrain(None)?;
+    // stdio: the texts, the socket to the collector, memory, a thread for the resolver. inet: socket,
+    // connect, setsockopt. dns: getaddrinfo(3), which alone may read resolv.conf and hosts.
+    sandbox::pledge("stdio inet dns")
+}
+
+fn ask(number: u32, digest: &Digest) -> [u8; QUESTION] {
+    let mut question = [0; QUESTION];
+    for (to, from) in question.iter_mut().zip(number.to_be_bytes().iter().chain(digest)) {
+        *to = *from;
+    }
+    question
+}
+
+fn parse<'a>(question: &[u8; QUESTION], texts: &'a [File]) -> Option<(&'a File, Digest)> {
+    let (number, digest) = question.split_first_chunk()?;
+    let number = usize::try_from(u32::from_be_bytes(*number)).ok()?;
+    Some((texts.get(number)?, *digest.first_chunk()?))
+}
+
+/// The collector's side: has the text with this number posted.
+///
+/// # Errors
+/// There is no verdict, and the uploader is gone. `None`: it has said why itself.
+pub fn verdict_of(child: &mut Child, number: u32, digest: &Digest) -> Result<Verdict, Option<Error>> {
+    let deadline = Instant::now().checked_add(LIMIT.saturating_add(PATIENCE));
+    let mut answer = [0];
+    let asked = child.send(&ask(number, digest)).and_then(|()| child.receive(&mut answer, deadline));
+    match asked {
+        Ok(()) => {
+            let [octet] = answer;
+            Verdict::decode(octet).ok_or_else(|| Some(Error::new("uploader", "sent no valid verdict")))
+        }
+        Err(Ended::Exit(1)) => Err(None),
+        Err(ended) => Err(Some(Error::new("uploader", ended))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_three_octets() {
+        let known = (0..=255).filter_map(Verdict::decode).count();
+        assert_eq!(known, 3);
+        for verdict in [Verdict::Sent, Verdict::Rejected, Verdict::Later] {
+            assert_eq!(Verdict::decode(verdict.encode()), Some(verdict));
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_one_known_octet() {
+        let _alone = process::alone();
+        let said = |mut uploader: Child| match verdict_of(&mut uploader, 7, &[9; 32]) {
+            Ok(verdict) => format!("{verdict:?}"),
+            Err(error) => error.map_or_else(String::new, |error| error.to_string()),
+        };
+        let honest = process::child(|mut socket| {
+            let mut question = [0; QUESTION];
+            let asked = socket.read_exact(&mut question).is_ok() && question == ask(7, &[9; 32]);
+            i32::from(!asked || socket.write_all(b"r").is_err())
+        });
+        assert_eq!(said(honest), "Rejected");
+        let strange = process::child(|mut socket| {
+            let _ = socket.read_exact(&mut [0; QUESTION]);
+            i32::from(socket.write_all(b"S").is_err())
+        });
+        assert_eq!(said(strange), "uploader: sent no valid verdict");
+        assert_eq!(said(process::child(|_| 1)), "", "it has said why");
+        assert_eq!(said(process::child(|_| 0)), "uploader: exited with status 0");
+    }
+
+    #[test]
+    fn questions_name_a_text_or_nothing() {
+        let texts = [File::open("/dev/null").unwrap(), File::open("/dev/zero").unwrap()];
+        let digest = [9; 32];
+        let (text, named) = parse(&ask(1, &digest), &texts).unwrap();
+        assert!(std::ptr::eq(text, &texts[1]));
+        assert_eq!(named, digest);
+        for number in [2, 256, u32::MAX] {
+            assert!(parse(&ask(number, &digest), &texts).is_none());
+        }
+    }
+}

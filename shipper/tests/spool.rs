@@ -1,0 +1,310 @@
+//! The program as a whole, without a server: spooling and printing.
+
+// A test may panic; clippy.toml says so for test functions, and these are their helpers.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A private spool, log directory and configuration. Removed when dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let root = std::env::temp_dir().join(format!("tsship-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        for directory in ["log", "spool/lock", "spool/outbox", "spool/rejected"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        // As root, the children have to be somebody else, who need not see the place.
+        let user = if fs::metadata(&root).unwrap().uid() == 0 { "SHIP_USER=nobody\n" } else { "" };
+        let at = root.display();
+        let settings = format!("PFLOG={at}/log/pflog\nSPOOL_DIR={at}/spool\nLOG_TIME=epoch\n{user}");
+        fs::write(root.join("conf"), settings).unwrap();
+        let place = Place(root);
+        place.each_directory(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap());
+        place.rotate("pflog", &log(&[]));
+        place
+    }
+
+    fn each_directory(&self, work: impl Fn(&Path)) {
+        ["", "log", "spool", "spool/lock", "spool/outbox", "spool/rejected"]
+            .iter()
+            .for_each(|name| work(&self.0.join(name)));
+    }
+
+    fn set(&self, line: &str) {
+        let path = self.0.join("conf");
+        let settings = fs::read_to_string(&path).unwrap() + line + "\n";
+        fs::write(path, settings).unwrap();
+    }
+
+    fn rotate(&self, name: &str, octets: &[u8]) {
+        let path = self.0.join("log").join(name);
+        fs::write(&path, octets).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn tsship(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tsship"));
+        command.arg("-c").arg(self.0.join("conf")).args(arguments).current_dir(self.0.join("log"));
+        command
+    }
+
+    /// Runs the program; exit status, standard output, standard error.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        said(self.tsship(arguments).stdin(Stdio::null()).output().unwrap())
+    }
+
+    fn names(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join(directory)).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn ledger(&self) -> String {
+        fs::read_to_string(self.0.join("spool/ledger")).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn said(output: Output) -> (i32, String, String) {
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A pflog file of records taken at these seconds, each too short to be more than `[|pflog]`.
+fn log(seconds: &[u32]) -> Vec<u8> {
+    let mut octets = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 160, 117].map(u32::to_le_bytes).concat();
+    for second in seconds {
+        octets.extend([*second, 0, 1, 1].map(u32::to_le_bytes).concat());
+        octets.push(100);
+    }
+    octets
+}
+
+fn gzip(octets: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(octets).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn nothing() -> (i32, String, String) {
+    (2, String::new(), String::new())
+}
+
+#[test]
+fn each_log_is_spooled_once_whatever_its_name() {
+    let place = Place::new("once");
+    let (old, new) = (log(&[1000, 1001]), log(&[2000]));
+    place.rotate("pflog.0", &new);
+    place.rotate("pflog.1.gz", &gzip(&old));
+    assert_eq!(place.run(&["-q"]), (0, String::new(), String::new()));
+    let names = place.names("spool/outbox");
+    assert_eq!(names.len(), 2);
+    assert!(names[0].starts_with("0000001000-") && names[1].starts_with("0000002000-"));
+    let text = fs::read_to_string(place.0.join("spool/outbox").join(&names[0])).unwrap();
+    assert_eq!(text, "1000.000000 [|pflog]\n1001.000000 [|pflog]\n");
+    let ledger = place.ledger();
+    assert_eq!(ledger.lines().count(), 2);
+    assert!(ledger.starts_with(&format!("{} 2 1000 1001\n", &names[0][11..])));
+    for name in ["spool/ledger", &format!("spool/outbox/{}", names[0])] {
+        assert_eq!(fs::metadata(place.0.join(name)).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    assert_eq!(place.run(&["-q"]), nothing());
+    // gzip has both forms for a while; what it has not finished is not looked at.
+    place.rotate("pflog.0.gz", b"\x1f\x8b");
+    assert_eq!(place.run(&["-q"]), nothing());
+    // The next rotation.
+    fs::remove_file(place.0.join("log/pflog.0")).unwrap();
+    place.rotate("pflog.2.gz", &gzip(&old));
+    place.rotate("pflog.1.gz", &gzip(&new));
+    place.rotate("pflog.0.gz", &gzip(&log(&[])));
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert_eq!(place.names("spool/outbox"), names);
+    assert_eq!(place.ledger().lines().count(), 3);
+    // The oldest is gone, and so is what was posted: the ledger forgets the one, not the other.
+    fs::remove_file(place.0.join("log/pflog.2.gz")).unwrap();
+    names.iter().for_each(|name| fs::remove_file(place.0.join("spool/outbox").join(name)).unwrap());
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert!(!place.ledger().contains(&names[0][11..]) && place.ledger().contains(&names[1][11..]));
+    assert!(place.names("spool/outbox").is_empty());
+}
+
+#[test]
+fn what_pflogd_may_still_write_to_waits() {
+    let place = Place::new("final");
+    place.rotate("pflog", b"");
+    place.rotate("pflog.0", &log(&[5]));
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert!(place.names("spool/outbox").is_empty());
+    place.rotate("pflog", &log(&[]));
+    assert_eq!(place.run(&["-q"]).0, 0);
+}
+
+#[test]
+fn what_a_killed_run_left_is_repaired() {
+    let place = Place::new("killed");
+    place.rotate("pflog.0", &log(&[5]));
+    place.run(&["-q"]);
+    let (ledger, names) = (place.ledger(), place.names("spool/outbox"));
+    // Killed before the line in the ledger, with a draft half written.
+    fs::remove_file(place.0.join("spool/ledger")).unwrap();
+    fs::write(place.0.join("spool/outbox/3.tmp"), "half a li").unwrap();
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert_eq!(place.names("spool/outbox"), names);
+    assert_eq!(place.ledger()[..64], ledger[..64]);
+    // Killed within the line.
+    fs::write(place.0.join("spool/ledger"), &ledger[..70]).unwrap();
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert_eq!(place.ledger().lines().count(), 1);
+    // Killed while the ledger was replaced.
+    fs::write(place.0.join("spool/ledger.tmp"), "half").unwrap();
+    place.rotate("pflog.1", &log(&[4]));
+    assert_eq!(place.run(&["-q"]).0, 0);
+    assert_eq!(place.ledger().lines().count(), 2);
+}
+
+#[test]
+fn a_damaged_log_is_said_once_and_what_is_before_is_kept() {
+    let place = Place::new("damaged");
+    let mut damaged = log(&[7, 8]);
+    damaged.truncate(24 + 17 + 17);
+    damaged.extend([9u32, 0, u32::MAX, 1].map(u32::to_le_bytes).concat());
+    place.rotate("pflog.0", &damaged);
+    let (status, out, err) = place.run(&["-q"]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    let pflog = place.0.join("log/pflog.0");
+    assert_eq!(
+        err,
+        format!(
+            "tsship: {}: record 3 at octet 58 is corrupt; what follows is not read; 2 records before it are kept\n",
+            pflog.display()
+        )
+    );
+    assert_eq!(place.names("spool/outbox").len(), 1);
+    assert_eq!(place.run(&["-q"]), nothing());
+
+    // A cut-off last record is normal.
+    let cut = log(&[10, 11]);
+    place.rotate("pflog.0", &cut[..cut.len() - 1]);
+    assert_eq!(place.run(&["-q"]), (0, String::new(), String::new()));
+    assert_eq!(place.names("spool/outbox").len(), 2);
+    // So is a log that nobody wrote to.
+    place.rotate("pflog.0", b"");
+    assert_eq!(place.run(&["-q"]), nothing());
+}
+
+#[test]
+fn what_is_no_log_costs_no_other() {
+    let place = Place::new("nolog");
+    place.rotate("pflog.2", &log(&[1]));
+    place.rotate("pflog.1", b"mail");
+    place.rotate("pflog.0", &log(&[2]));
+    place.rotate("pflog.3.bz2", b"BZh9");
+    let (status, _, err) = place.run(&["-q"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("pflog.1: not a pcap file") && err.contains("pflog.3.bz2: not gzip"), "{err}");
+    assert_eq!(place.names("spool/outbox").len(), 2);
+    // While a log cannot be read, the ledger forgets nothing.
+    let before = place.ledger();
+    fs::remove_file(place.0.join("log/pflog.2")).unwrap();
+    place.run(&["-q"]);
+    assert_eq!(place.ledger(), before);
+}
+
+#[test]
+fn the_outbox_has_a_size() {
+    let place = Place::new("size");
+    for second in [1u32, 2, 3] {
+        place.rotate(&format!("pflog.{}", 4 - second), &log(&[second]));
+    }
+    place.set("OUTBOX_MAX=40");
+    let (status, _, err) = place.run(&["-q"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("larger than OUTBOX_MAX, 1 oldest logs removed unsent"), "{err}");
+    assert!(place.names("spool/outbox")[0].starts_with("0000000002-"));
+    assert_eq!(place.run(&["-q"]), nothing(), "what was dropped is not spooled again");
+}
+
+#[test]
+fn a_text_that_is_too_large_costs_no_other() {
+    let place = Place::new("large");
+    place.rotate("pflog.1", &log(&[1; 1000]));
+    place.rotate("pflog.0", &log(&[2]));
+    place.set("OUTBOX_MAX=1K");
+    let (status, _, err) = place.run(&["-q"]);
+    let pflog = place.0.join("log/pflog.1");
+    let expected = format!("tsship: {}: its text is larger than OUTBOX_MAX\n", pflog.display());
+    assert_eq!((status, err), (1, expected));
+    assert_eq!(place.names("spool/outbox").len(), 1);
+    assert!(place.names("spool/outbox")[0].starts_with("0000000002-"));
+}
+
+#[test]
+fn prints_named_logs_in_order() {
+    let place = Place::new("prints");
+    place.rotate("a", &log(&[1]));
+    place.rotate("b.gz", &gzip(&log(&[2])));
+    place.rotate("pflog.0", &log(&[4]));
+    place.rotate("pflog.1.gz", &gzip(&log(&[3])));
+    let line = |second: u32| format!("{second}.000000 [|pflog]\n");
+    assert_eq!(place.run(&["-n", "b.gz", "a"]), (0, line(2) + &line(1), String::new()));
+    assert_eq!(place.run(&["-n"]), (0, line(3) + &line(4), String::new()));
+    assert_eq!(place.run(&["-n", "pflog"]), nothing());
+    let (status, out, err) = place.run(&["-n", "a", "nosuch"]);
+    assert_eq!((status, out.as_str(), err.as_str()), (1, "", "tsship: nosuch: No such file or directory\n"));
+
+    let mut piped = place.tsship(&["-n", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    piped.stdin.take().unwrap().write_all(&log(&[6])).unwrap();
+    assert_eq!(said(piped.wait_with_output().unwrap()), (0, line(6), String::new()));
+    assert!(place.names("spool").iter().all(|name| name != "ledger"), "nothing is spooled");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_hang() {
+    let place = Place::new("pipe");
+    place.rotate("many", &log(&vec![1; 200_000]));
+    let mut printing =
+        place.tsship(&["-n", "many"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(printing.stdout.take());
+    let output = printing.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]));
+}
+
+#[test]
+fn misuse_and_missing_keys_are_named() {
+    let place = Place::new("misuse");
+    let (status, out, err) = place.run(&[]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains("tsship: device_id: not set") && err.contains("tsship: url: not set"), "{err}");
+    for arguments in [&["-x"][..], &["-q", "pflog.0"], &["-r"], &["-t"]] {
+        let (status, _, err) = place.run(arguments);
+        assert_eq!(status, 1);
+        assert!(err.ends_with("usage: tsship [-nqrtv] [-c file] [log ...]\n"), "{err}");
+    }
+    fs::set_permissions(place.0.join("spool/outbox"), fs::Permissions::from_mode(0o777)).unwrap();
+    let (status, _, err) = place.run(&["-q"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("spool/outbox: mode 0777: group or others may write it"), "{err}");
+}
+
+#[test]
+fn one_run_at_a_time() {
+    let place = Place::new("lock");
+    let _held = common::lock::take(&place.0.join("spool/lock/tsship")).unwrap().unwrap();
+    place.rotate("pflog.0", &log(&[1]));
+    let (status, out, err) = place.run(&["-qv"]);
+    assert_eq!((status, out.as_str(), err.as_str()), (2, "another run is at work\n", ""));
+}
