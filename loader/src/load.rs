@@ -82,68 +82,94 @@ fn count_lines(path: &Path) -> Result<usize, Error> {
     }
 }
 
-/// Brings a table and its file to the contents, the table first: a run that is killed in between
-/// leaves a file that differs, so that the next run does both again. With `force` the swap is
-/// made even if nothing changed. Returns whether anything changed.
+/// What has to be done to bring a table and its file to its contents.
+pub struct Plan {
+    /// The table.
+    pub table: Table,
+    /// What it shall hold.
+    pub contents: Contents,
+    /// The table has to be made first.
+    make: bool,
+    /// The table's addresses have to be replaced.
+    swap: bool,
+    /// The file has to be replaced.
+    write: bool,
+}
+
+impl Plan {
+    /// Whether there is anything to do.
+    pub fn changes(&self) -> bool {
+        self.make || self.swap || self.write
+    }
+}
+
+/// Compares the contents with the table's file and with the number of addresses that the kernel
+/// has: if both agree there is nothing to do, unless `force` asks for a swap all the same.
+///
+/// # Errors
+/// The file or the table cannot be looked at.
+pub fn plan<A: Abi>(
+    config: &Config,
+    table: Table,
+    contents: Contents,
+    pf: Option<&Pf<A>>,
+    force: bool,
+) -> Result<Plan, Error> {
+    let settings = config.table(table);
+    let write = !is_written(&settings.file, &contents)?;
+    let Some(pf) = pf else {
+        return Ok(Plan { table, contents, make: false, swap: false, write });
+    };
+    let count = table_count(pf, &settings.name)?;
+    let swap = force || write || count != Some(contents.len() as u64);
+    Ok(Plan { table, contents, make: count.is_none(), swap, write })
+}
+
+/// Does what is planned, the table first: a run that is killed in between leaves a file that
+/// differs, so that the next run does both again.
 ///
 /// # Errors
 /// The table and its file are each wholly old or wholly new.
-pub fn apply<A: Abi>(
-    config: &Config,
-    table: Table,
-    contents: &Contents,
-    pf: Option<&Pf<A>>,
-    force: bool,
-) -> Result<bool, Error> {
-    let file = &config.table(table).file;
-    let same_file = is_written(file, contents)?;
-    let mut changed = false;
+pub fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<(), Error> {
+    let settings = config.table(plan.table);
     if let Some(pf) = pf {
-        let name = &config.table(table).name;
-        let count = table_count(pf, name)?;
-        if !same_file || count != Some(contents.len() as u64) || force {
-            if count.is_none() {
-                pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
-                say(format_args!("{name}: made; no rule refers to it until pf.conf has one"));
-            }
-            swap(pf, name, contents)?;
-            changed = true;
+        let name = &settings.name;
+        if plan.make {
+            pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
+            say(format_args!("{name}: made; no rule refers to it until pf.conf has one"));
+        }
+        if plan.swap {
+            swap(pf, name, &plan.contents)?;
         }
     }
-    if !same_file {
+    if plan.write {
+        let file = &settings.file;
         let mut new = Replacement::create(file, 0o600)?;
-        contents.write(&mut new).map_err(|error| Error::io(file, &error))?;
+        plan.contents.write(&mut new).map_err(|error| Error::io(file, &error))?;
         new.commit_keeping_previous()?;
-        changed = true;
     }
-    Ok(changed)
+    Ok(())
 }
 
-/// Prints what `apply` would do to a table, counted by the kernel itself. Returns whether
-/// anything would change.
+/// Prints what `carry_out` would do, counted by the kernel itself. Returns whether anything would
+/// change.
 ///
 /// # Errors
 /// The kernel's refusal, as it would be in earnest.
-pub fn rehearse<A: Abi>(
-    config: &Config,
-    table: Table,
-    contents: &Contents,
-    pf: Option<&Pf<A>>,
-) -> Result<bool, Error> {
-    let settings = config.table(table);
-    let same_file = is_written(&settings.file, contents)?;
+pub fn rehearse<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<bool, Error> {
+    let Plan { contents, write, make, .. } = plan;
+    let settings = config.table(plan.table);
     let Some(pf) = pf else {
-        let what = if same_file { "unchanged" } else { "would be replaced" };
+        let what = if *write { "would be replaced" } else { "unchanged" };
         print(format_args!("{}: {} addresses, {what}", settings.file.display(), contents.len()));
-        return Ok(!same_file);
+        return Ok(*write);
     };
-    let all_new = Changes { added: contents.len() as u64, deleted: 0, changed: 0 };
-    let changes = match table_count(pf, &settings.name)? {
-        None => all_new,
-        Some(_) => set_addresses(pf, &settings.name, contents, true)?,
+    let changes = match make {
+        true => Changes { added: contents.len() as u64, deleted: 0, changed: 0 },
+        false => set_addresses(pf, &settings.name, contents, true)?,
     };
     print(summary(&settings.name, contents, changes));
-    Ok(!same_file || changes != Changes { added: 0, deleted: 0, changed: 0 })
+    Ok(*write || *make || changes != Changes { added: 0, deleted: 0, changed: 0 })
 }
 
 fn swap<A: Abi>(pf: &Pf<A>, name: &str, contents: &Contents) -> Result<(), Error> {

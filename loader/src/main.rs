@@ -10,8 +10,7 @@ use common::message::{finish, misuse, print, say, set_verbose, warn};
 use common::replace::{previous_name, temporary_name};
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
-use loader::contents::Contents;
-use loader::load::{Pf, apply, prepare, rehearse};
+use loader::load::{Pf, Plan, carry_out, plan, prepare, rehearse};
 use loader::pf::Device;
 use loader::spool;
 
@@ -75,33 +74,40 @@ fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {
         say(note);
     }
 
-    // Both tables are checked before either is touched.
+    // Both tables are checked and planned before either is touched.
     let mut errors = Vec::new();
-    let mut ready: Vec<(Table, Contents)> = Vec::new();
+    let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
-        match spool.map_err(one).and_then(|spool| prepare(&config, table, spool, force)) {
-            Ok(contents) => ready.push((table, contents)),
+        let contents = spool.map_err(one).and_then(|spool| prepare(&config, table, spool, force));
+        match contents.and_then(|contents| plan(&config, table, contents, pf.as_ref(), force).map_err(one)) {
+            Ok(plan) => plans.push(plan),
             Err(causes) => errors.extend(causes),
         }
     }
-    for (table, contents) in ready.iter().rev() {
-        let kind = if *table == Table::Block { "blocked" } else { "allowed" };
-        say(format_args!("Adding {} {kind} addresses", contents.len()));
-    }
 
     let mut changed = false;
-    for (table, contents) in &ready {
-        let result = match dry_run {
-            true => rehearse(&config, *table, contents, pf.as_ref()),
-            false => apply(&config, *table, contents, pf.as_ref(), force),
-        };
-        match result {
-            Ok(change) => changed |= change,
-            Err(error) => errors.push(error),
+    if dry_run {
+        for plan in &plans {
+            match rehearse(&config, plan, pf.as_ref()) {
+                Ok(would_change) => changed |= would_change,
+                Err(error) => errors.push(error),
+            }
         }
-    }
-    if pf.is_some() && errors.is_empty() && changed && !dry_run {
-        say("Reloading pf...done");
+    } else {
+        plans.retain(Plan::changes);
+        for plan in plans.iter().rev() {
+            let kind = if plan.table == Table::Block { "blocked" } else { "allowed" };
+            say(format_args!("Adding {} {kind} addresses", plan.contents.len()));
+        }
+        for plan in &plans {
+            match carry_out(&config, plan, pf.as_ref()) {
+                Ok(()) => changed = true,
+                Err(error) => errors.push(error),
+            }
+        }
+        if changed && errors.is_empty() && pf.is_some() {
+            say("Reloading pf...done");
+        }
     }
     let status = match (errors.is_empty(), changed) {
         (false, _) => Status::Failed,
