@@ -59,7 +59,7 @@ pub fn program() -> &'static str {
 
 /// Prints `program: what` to standard error.
 pub fn warn(what: impl fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{}: {what}", program());
+    let _ = writeln!(std::io::stderr(), "{}: {}", program(), printable(what));
 }
 
 /// Prints a line to standard output under `-v`; cron mails whatever is printed without it.
@@ -72,7 +72,7 @@ pub fn say(what: impl fmt::Display) {
 /// Prints a line to standard output: the answer that was asked for.
 pub fn print(what: impl fmt::Display) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{what}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", printable(what)).and_then(|()| out.flush());
 }
 
 /// Ends a run that was called the wrong way: the cause and the usage go to standard error.
@@ -85,8 +85,35 @@ pub fn misuse(cause: impl fmt::Display, usage: &str) -> ExitCode {
 /// Ends a run: one line to syslog, and the exit code.
 pub fn finish(status: Status, summary: impl fmt::Display) -> ExitCode {
     let priority = if status == Status::Failed { libc::LOG_ERR } else { libc::LOG_INFO };
-    let line = CString::new(summary.to_string().replace(char::is_control, "?")).unwrap_or_default();
+    let line = CString::new(printable(summary)).unwrap_or_default();
     // SAFETY: both are NUL-terminated strings that outlive the call; the format takes one string.
     unsafe { libc::syslog(priority, c"%s".as_ptr(), line.as_ptr()) };
     status.into()
+}
+
+/// The text with control characters escaped: names of files and words of servers may hold some,
+/// and a terminal would obey them.
+fn printable(what: impl fmt::Display) -> String {
+    let text = what.to_string();
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().fold(String::new(), |mut line, letter| {
+        match letter {
+            letter if letter.is_control() => line.extend(letter.escape_default()),
+            letter => line.push(letter),
+        }
+        line
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_told_nothing() {
+        assert_eq!(printable("a\x1b[31mb\nc\u{9b}d"), "a\\u{1b}[31mb\\nc\\u{9b}d");
+        assert_eq!(printable("plain: text, né"), "plain: text, né");
+    }
 }

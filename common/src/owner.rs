@@ -1,6 +1,7 @@
 //! Who owns a file and who may write it.
 
 use std::fs::{File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -44,6 +45,20 @@ pub fn check_directory(path: &Path) -> Result<(), Error> {
     check(path, &metadata)
 }
 
+/// Checks a file that will be replaced: if it is there, it is a regular file, no link to one, and
+/// `check` finds nothing wrong.
+///
+/// # Errors
+/// It is something else, or others may change it.
+pub fn check_replaceable(path: &Path) -> Result<(), Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => check(path, &metadata),
+        Ok(_) => Err(Error::new(path.display(), "not a regular file; name the file itself, not a link")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path, &error)),
+    }
+}
+
 /// Opens a regular file for reading, without waiting on a fifo, and checks it as `check` does.
 ///
 /// # Errors
@@ -79,6 +94,10 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(open(&path).unwrap_err().to_string().ends_with("not a regular file"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(check_replaceable(&path).is_ok(), "not there yet");
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(check_replaceable(&path).is_err());
         std::fs::remove_file(&path).unwrap();
         assert!(check_directory(Path::new("/dev/null")).is_err());
         assert!(check_directory(Path::new("/")).is_ok());

@@ -1,6 +1,6 @@
 //! Giving up root for good.
 
-use nix::unistd::{Group, Uid, User, geteuid, getgroups, getresgid, getresuid, getuid, setuid};
+use nix::unistd::{Group, Uid, User, geteuid, getgroups, getresgid, getresuid, setuid};
 
 use crate::Error;
 
@@ -42,7 +42,8 @@ pub fn account(key: &str, name: &str, is_set: bool) -> Result<Account, Error> {
 /// # Errors
 /// A step failed, or something of root is left. The caller must exit.
 pub fn drop_to(account: &Account) -> Result<(), Error> {
-    if !getuid().is_root() && !geteuid().is_root() {
+    let uids = getresuid().map_err(|errno| Error::new(&account.name, errno.desc()))?;
+    if ![uids.real, uids.effective, uids.saved].iter().any(|uid| uid.is_root()) {
         return Ok(());
     }
     privdrop::PrivDrop::default()

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// A new content for a file, not yet in its place. Dropped without `commit` it leaves no trace.
+/// A new content for a file, not yet in its place. Dropped without `commit` it leaves no trace,
+/// unless `keep` was called.
 #[derive(Debug)]
 pub struct Replacement {
     path: PathBuf,
     temporary: PathBuf,
     file: BufWriter<File>,
-    done: bool,
+    stays: bool,
 }
 
 /// The name of the temporary file beside `path`. There is one for each file, so that what a
@@ -26,6 +27,13 @@ pub fn temporary_name(path: &Path) -> PathBuf {
 /// The name of the copy of the previous content.
 pub fn previous_name(path: &Path) -> PathBuf {
     with_suffix(path, ".1")
+}
+
+/// All names that a file whose previous content is kept may take: its own, `.1`, and the temporary
+/// names of both.
+pub fn all_names(path: &Path) -> [PathBuf; 4] {
+    let previous = previous_name(path);
+    [path.to_owned(), temporary_name(path), temporary_name(&previous), previous]
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -48,7 +56,27 @@ impl Replacement {
             .mode(mode)
             .open(&temporary)
             .map_err(|error| Error::io(&temporary, &error))?;
-        Ok(Replacement { path: path.to_owned(), temporary, file: BufWriter::new(file), done: false })
+        Ok(Replacement { path: path.to_owned(), temporary, file: BufWriter::new(file), stays: false })
+    }
+
+    /// Makes sure that the new content is on disk. After this only a rename(2) is left to do.
+    ///
+    /// # Errors
+    /// The content cannot be written out.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        written.map_err(|error| Error::io(&self.temporary, &error))
+    }
+
+    /// From now on the temporary file stays if this run ends before `commit` or `discard`, as a
+    /// sign for the next run that something was begun.
+    pub fn keep(&mut self) {
+        self.stays = true;
+    }
+
+    /// Leaves the old content in place.
+    pub fn discard(mut self) {
+        self.stays = false;
     }
 
     /// Puts the new content in its place and makes sure that it is on disk.
@@ -57,20 +85,16 @@ impl Replacement {
     /// The content cannot be written out: the old file is as it was. Only if the last step fails,
     /// writing out the directory, the new content may already be in place.
     pub fn commit(mut self) -> Result<(), Error> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(|error| Error::io(&self.temporary, &error))?;
-        std::fs::rename(&self.temporary, &self.path).map_err(|error| Error::io(&self.path, &error))?;
-        self.done = true;
-        sync_directory(&self.path)
+        self.sync()?;
+        self.rename()
     }
 
     /// As `commit`; the old content stays as the file's `.1`. At every moment the file is there.
     ///
     /// # Errors
     /// As `commit`.
-    pub fn commit_keeping_previous(self) -> Result<(), Error> {
+    pub fn commit_keeping_previous(mut self) -> Result<(), Error> {
+        self.sync()?;
         let previous = previous_name(&self.path);
         let link = temporary_name(&previous);
         remove(&link)?;
@@ -83,7 +107,13 @@ impl Replacement {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io(&link, &error)),
         }
-        self.commit()
+        self.rename()
+    }
+
+    fn rename(&mut self) -> Result<(), Error> {
+        std::fs::rename(&self.temporary, &self.path).map_err(|error| Error::io(&self.path, &error))?;
+        self.stays = true;
+        sync_directory(&self.path)
     }
 }
 
@@ -99,7 +129,7 @@ impl Write for Replacement {
 
 impl Drop for Replacement {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.stays {
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
@@ -211,6 +241,26 @@ mod tests {
         new.write_all(b"new").unwrap();
         drop(new);
         assert_eq!(read(&path).unwrap(), b"old");
+        assert_eq!(read_dir(&directory).unwrap().count(), 1);
+        remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_was_begun_leaves_a_sign_until_it_is_done_or_given_up() {
+        let directory = scratch("begun");
+        let path = directory.join("table");
+        let begin = || {
+            let mut new = Replacement::create(&path, 0o600).unwrap();
+            new.write_all(b"new").unwrap();
+            new.sync().unwrap();
+            new.keep();
+            new
+        };
+        drop(begin());
+        assert_eq!(read(temporary_name(&path)).unwrap(), b"new");
+        begin().discard();
+        assert_eq!(read_dir(&directory).unwrap().count(), 0);
+        begin().commit().unwrap();
         assert_eq!(read_dir(&directory).unwrap().count(), 1);
         remove_dir_all(&directory).unwrap();
     }

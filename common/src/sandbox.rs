@@ -51,18 +51,31 @@ mod system {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
+    use nix::errno::Errno;
+
     use crate::Error;
 
     pub const NOTE: Option<&str> = None;
 
     pub fn unveil(path: Option<(&Path, &str)>) -> Result<(), Error> {
         let (path, permissions) = path.unwrap_or((Path::new(""), ""));
-        unveil::unveil(path.as_os_str().as_bytes(), permissions)
-            .map_err(|error| Error::new("unveil", format!("{}: {error}", path.display())))
+        unveil::unveil(path.as_os_str().as_bytes(), permissions).map_err(|error| {
+            let cause = match error {
+                unveil::Error::Os(errno) => Errno::from_raw(errno).desc().to_owned(),
+                other => other.to_string(),
+            };
+            Error::new("unveil", format!("{}: {cause}", path.display()))
+        })
     }
 
     pub fn pledge(promises: &str) -> Result<(), Error> {
-        pledge::pledge(promises, None).map_err(|error| Error::new("pledge", format!("{promises}: {error}")))
+        pledge::pledge(promises, None).map_err(|error| {
+            let cause = match error {
+                pledge::Error::Other(errno) => Errno::from_raw(errno).desc().to_owned(),
+                other => other.to_string(),
+            };
+            Error::new("pledge", format!("{promises}: {cause}"))
+        })
     }
 }
 

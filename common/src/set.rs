@@ -3,6 +3,9 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+/// The most prefixes that a table may hold: more than the service has, and little enough for memory.
+pub const MAX_PREFIXES: usize = 10_000_000;
+
 /// A set of prefixes in canonical form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrefixSet {

@@ -19,12 +19,12 @@ pub const ANCHOR_SIZE: usize = 1024;
 
 /// `pfrt_flags`: the table stays when no rule refers to it.
 pub const PFR_TFLAG_PERSIST: u32 = 0x01;
-/// `pfrt_flags`: its addresses cannot be changed.
-pub const PFR_TFLAG_CONST: u32 = 0x02;
 /// `pfrt_flags`: it was defined, not only named by a rule.
 pub const PFR_TFLAG_ACTIVE: u32 = 0x04;
 /// `pfrio_flags`: count what would change, and change nothing.
 pub const PFR_FLAG_DUMMY: c_int = 0x02;
+/// `pfrio_flags`: the tables of all anchors.
+pub const PFR_FLAG_ALLRSETS: c_int = 0x40;
 
 /// `struct pfr_table`: which table.
 #[repr(C)]
@@ -154,12 +154,10 @@ impl<const OPS: usize> PfrTstats<OPS> {
     };
 
     fn stats(&self) -> TableStats {
-        let [rules, _anchors] = self.refcnt;
         TableStats {
             name: self.table.name().to_vec(),
             flags: self.table.flags,
             count: u64::try_from(self.cnt).unwrap_or(0),
-            rules: u64::try_from(rules).unwrap_or(0),
         }
     }
 }
@@ -173,8 +171,6 @@ pub struct TableStats {
     pub flags: u32,
     /// Number of addresses.
     pub count: u64,
-    /// Number of rules that refer to it.
-    pub rules: u64,
 }
 
 /// What differs between the systems.
@@ -358,6 +354,7 @@ const _: () = {
     assert!(offset_of!(PfrTstats<4>, refcnt) == 1220);
 
     assert!(size_of::<PfrTstats<3>>() == 1200);
+    assert!(offset_of!(PfrTstats<3>, packets) == 1064);
     assert!(offset_of!(PfrTstats<3>, bytes) == 1112);
     assert!(offset_of!(PfrTstats<3>, matches) == 1160);
     assert!(offset_of!(PfrTstats<3>, nomatches) == 1168);

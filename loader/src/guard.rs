@@ -24,11 +24,23 @@ const UNICAST4: u128 = 224 << 24;
 /// IPv6 global unicast (RFC 4291): 2000::/3.
 const UNICAST6: u128 = 1 << 125;
 
-/// The rules that a policy breaks; `previous` is the number of entries that the table had.
-pub fn violations(set: &PrefixSet, table: Table, config: &Config, previous: usize) -> Vec<Violation> {
+/// What a table shall hold of a policy, and the rules that this breaks.
+///
+/// What is too wide is looked for in the policy as it came; whether it vanished, in what is left
+/// of it: a policy of protected prefixes alone is an empty one. `previous` is the number of
+/// prefixes that the table had.
+pub fn check(set: PrefixSet, table: Table, config: &Config, previous: usize) -> (Contents, Vec<Violation>) {
     match table {
-        Table::Allow => allow_violations(set, config),
-        Table::Block => block_violations(set, config, previous),
+        Table::Allow => {
+            let violations = allow_violations(&set, config);
+            (Contents { prefixes: set, exceptions: PrefixSet::default() }, violations)
+        }
+        Table::Block => {
+            let contents = protect(&set, &config.never_block.iter().copied().collect());
+            let mut violations = too_wide(&set, config);
+            violations.extend(vanished(contents.prefixes.len(), config, previous));
+            (contents, violations)
+        }
     }
 }
 
@@ -43,30 +55,32 @@ fn allow_violations(set: &PrefixSet, config: &Config) -> Vec<Violation> {
     found
 }
 
-fn block_violations(set: &PrefixSet, config: &Config, previous: usize) -> Vec<Violation> {
+fn too_wide(set: &PrefixSet, config: &Config) -> Vec<Violation> {
     let mut found = too_short(set, ("MIN_PREFIX4", config.min_prefix4), ("MIN_PREFIX6", config.min_prefix6));
-    let mut passable = |cause: String| found.push(Violation { cause, passable: true });
+    let most = u128::from(config.max_cover);
     for (family, covered, all) in [("IPv4", addresses4(set), UNICAST4), ("IPv6", addresses6(set), UNICAST6)] {
-        let percent = (covered / (all / 100)).min(100);
-        if percent > u128::from(config.max_cover) {
-            passable(format!(
-                "{percent} % of {family} unicast, more than MAX_COVER={}; -f blocks it",
-                config.max_cover
-            ));
+        // In hundredths of all: both families have a number of addresses that 100 does not divide.
+        if covered > (all / 100).saturating_mul(most).saturating_add(all % 100 * most / 100) {
+            let percent = (covered / (all / 100)).min(100);
+            let cause =
+                format!("covers {percent} % of {family} unicast, more than MAX_COVER={most}; -f blocks it");
+            found.push(Violation { cause, passable: true });
         }
     }
-    let (left, of_previous) =
-        (set.len().saturating_mul(100), previous.saturating_mul(100 - usize::from(config.max_shrink)));
-    if set.is_empty() && !config.block.lists.is_empty() {
-        passable("empty, though BLOCK_LIST is set; -f empties the table".to_owned());
-    } else if previous > SHRINK_FLOOR && left < of_previous {
-        let limit = config.max_shrink;
-        passable(format!(
-            "{} entries after {previous}: shrinks by more than MAX_SHRINK={limit} %; -f takes it",
-            set.len()
-        ));
-    }
     found
+}
+
+fn vanished(left: usize, config: &Config, previous: usize) -> Option<Violation> {
+    let percent = usize::from(config.max_shrink);
+    let least = previous.saturating_mul(100usize.saturating_sub(percent));
+    let cause = if left == 0 && !config.block.lists.is_empty() {
+        "nothing to block, though BLOCK_LIST is set; -f empties the table".to_owned()
+    } else if previous > SHRINK_FLOOR && left.saturating_mul(100) < least {
+        format!("{left} prefixes after {previous}: shrinks by more than MAX_SHRINK={percent} %; -f takes it")
+    } else {
+        return None;
+    };
+    Some(Violation { cause, passable: true })
 }
 
 fn too_short(set: &PrefixSet, (key4, min4): (&str, u8), (key6, min6): (&str, u8)) -> Vec<Violation> {
@@ -104,11 +118,11 @@ fn addresses6(set: &PrefixSet) -> u128 {
 
 /// Takes the protected prefixes out of a block list, exactly, given pf's longest match: prefixes
 /// equal to or inside a protected one are dropped, and one that contains a protected prefix gets
-/// an exception. Returns how many were dropped, too.
-pub fn protect(block: &PrefixSet, protected: &PrefixSet) -> (Contents, usize) {
-    let (dropped, prefixes) = block.part(protected);
+/// an exception.
+fn protect(block: &PrefixSet, protected: &PrefixSet) -> Contents {
+    let (_dropped, prefixes) = block.part(protected);
     let (exceptions, _) = protected.part(&prefixes);
-    (Contents { prefixes, exceptions }, dropped.len())
+    Contents { prefixes, exceptions }
 }
 
 #[cfg(test)]
@@ -127,7 +141,7 @@ mod tests {
     }
 
     fn found(list: &str, table: Table, settings: &str, previous: usize) -> Vec<(String, bool)> {
-        let violations = violations(&set(list), table, &config(settings), previous);
+        let (_, violations) = check(set(list), table, &config(settings), previous);
         violations.into_iter().map(|violation| (violation.cause, violation.passable)).collect()
     }
 
@@ -137,8 +151,8 @@ mod tests {
         let violations = found("0.0.0.0/0 ::/0", Table::Block, "", 0);
         assert_eq!(violations[0], ("0.0.0.0/0: shorter than MIN_PREFIX4=8".into(), false));
         assert_eq!(violations[1], ("::/0: shorter than MIN_PREFIX6=16".into(), false));
-        assert_eq!(violations[2].0, "100 % of IPv4 unicast, more than MAX_COVER=25; -f blocks it");
-        assert_eq!(violations[3].0, "100 % of IPv6 unicast, more than MAX_COVER=25; -f blocks it");
+        assert_eq!(violations[2].0, "covers 100 % of IPv4 unicast, more than MAX_COVER=25; -f blocks it");
+        assert_eq!(violations[3].0, "covers 100 % of IPv6 unicast, more than MAX_COVER=25; -f blocks it");
         let eighths = "MIN_PREFIX4=2\nMIN_PREFIX6=5";
         assert_eq!(found("2000::/5", Table::Block, eighths, 0), []);
         assert_eq!(found("2000::/5 2800::/5", Table::Block, eighths, 0).len(), 1);
@@ -151,15 +165,40 @@ mod tests {
         let some = "BLOCK_LIST=block.example";
         assert_eq!(
             found("", Table::Block, "", 5000),
-            [("0 entries after 5000: shrinks by more than MAX_SHRINK=50 %; -f takes it".into(), true)]
+            [("0 prefixes after 5000: shrinks by more than MAX_SHRINK=50 %; -f takes it".into(), true)]
         );
         assert_eq!(
             found("", Table::Block, some, 0),
-            [("empty, though BLOCK_LIST is set; -f empties the table".into(), true)]
+            [("nothing to block, though BLOCK_LIST is set; -f empties the table".into(), true)]
         );
         assert_eq!(found("192.0.2.1", Table::Block, some, 1000), []);
         assert_eq!(found("192.0.2.1", Table::Block, some, 1001).len(), 1);
         assert_eq!(found("192.0.2.1 192.0.2.3", Table::Block, "MAX_SHRINK=100", 100_000), []);
+    }
+
+    #[test]
+    fn a_list_of_protected_prefixes_is_an_empty_one() {
+        let decoys: String = (0..5000).map(|n| format!("10.0.{}.{} ", n / 250, n % 250)).collect();
+        let violations = found(&decoys, Table::Block, "BLOCK_LIST=block.example", 5000);
+        assert_eq!(
+            violations,
+            [("nothing to block, though BLOCK_LIST is set; -f empties the table".into(), true)]
+        );
+        let mixed = format!("{decoys} 91.0.0.1");
+        assert!(found(&mixed, Table::Block, "", 5000)[0].0.starts_with("1 prefixes after 5000: shrinks"));
+    }
+
+    #[test]
+    fn the_cover_is_compared_exactly() {
+        // 56 of 224 /8s are 25 %.
+        let eighths = |count: u32| (1..=count).map(|n| format!("{n}.0.0.0/8 ")).collect::<String>();
+        assert_eq!(found(&eighths(56), Table::Block, "NEVER_BLOCK=", 0), []);
+        assert_eq!(found(&(eighths(56) + "100.0.0.0/32"), Table::Block, "NEVER_BLOCK=", 0).len(), 1);
+        assert_eq!(found("9.9.9.9", Table::Block, "MAX_COVER=0", 0).len(), 1);
+        assert_eq!(
+            found("0.0.0.0/0 ::/0", Table::Block, "MAX_COVER=100\nMIN_PREFIX4=0\nMIN_PREFIX6=0", 0).len(),
+            1
+        );
     }
 
     #[test]
@@ -180,13 +219,12 @@ mod tests {
 
     #[test]
     fn protected_networks_are_taken_out() {
-        let (contents, dropped) = protect(
+        let contents = protect(
             &set("10.1.2.3 10.0.0.0/8 9.0.0.0/8 192.0.2.0/24"),
             &set("10.0.0.0/8 192.0.2.128/25 172.16.0.0/12"),
         );
         assert_eq!(contents.prefixes, set("9.0.0.0/8 192.0.2.0/24"));
         assert_eq!(contents.exceptions, set("192.0.2.128/25"));
-        assert_eq!(dropped, 1, "10.1.2.3 lies in 10/8 and is one with it");
     }
 
     /// What pf does: the longest entry that covers the address decides.
@@ -204,7 +242,7 @@ mod tests {
                 .map(|(low, length)| IpNet::V4(Ipv4Net::new([192, 0, 2, low].into(), length).unwrap()))
                 .collect::<PrefixSet>();
             let (block, protected) = (nets(block), nets(protected));
-            let (contents, _) = protect(&block, &protected);
+            let contents = protect(&block, &protected);
             for low in 0..=255u8 {
                 let address = std::net::IpAddr::from([192, 0, 2, low]);
                 let listed = block.iter().any(|net| net.contains(&address));

@@ -1,13 +1,12 @@
 //! From a spool file to a table and its file.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::Instant;
 
 use common::message::{print, say};
-use common::replace::{self, Replacement};
-use common::set::PrefixSet;
+use common::replace::{self, Replacement, temporary_name};
 use common::{Config, Error, Table};
 use nix::errno::Errno;
 
@@ -15,6 +14,9 @@ use crate::abi::{Abi, PFR_TFLAG_ACTIVE};
 use crate::contents::Contents;
 use crate::pf::{Changes, Device, Refusal};
 use crate::{guard, spool};
+
+/// The longest line of a table file that is read as one, in octets; no prefix is as long.
+const MAX_LINE: u64 = 128;
 
 /// The device with what had to be asked of it before the sandbox.
 pub struct Pf<A: Abi> {
@@ -29,27 +31,27 @@ pub struct Pf<A: Abi> {
 ///
 /// # Errors
 /// Every reason for which the table keeps what it has.
-pub fn prepare(config: &Config, table: Table, spool: File, force: bool) -> Result<Contents, Vec<Error>> {
+pub fn prepare<A: Abi>(
+    config: &Config,
+    table: Table,
+    spool: File,
+    pf: Option<&Pf<A>>,
+    force: bool,
+) -> Result<Contents, Vec<Error>> {
+    let one = |error| vec![error];
     let path = config.policy_file(table);
-    let set = spool::read(spool, &path, table).map_err(|error| vec![error])?;
-    let previous = count_lines(&config.table(table).file).map_err(|error| vec![error])?;
-    let violations: Vec<Error> = guard::violations(&set, table, config, previous)
+    let set = spool::read(spool, &path, table).map_err(one)?;
+    let settings = config.table(table);
+    let in_file = count_prefixes(&settings.file).map_err(one)?;
+    let in_kernel = pf.map_or(Ok(None), |pf| table_count(pf, &settings.name)).map_err(one)?.unwrap_or(0);
+    let previous = in_file.max(usize::try_from(in_kernel).unwrap_or(usize::MAX));
+    let (contents, violations) = guard::check(set, table, config, previous);
+    let violations: Vec<Error> = violations
         .into_iter()
         .filter(|violation| !(force && violation.passable))
         .map(|violation| Error::new(path.display(), violation.cause))
         .collect();
-    if !violations.is_empty() {
-        return Err(violations);
-    }
-    if table == Table::Allow {
-        return Ok(Contents { prefixes: set, exceptions: PrefixSet::default() });
-    }
-    let (contents, dropped) = guard::protect(&set, &config.never_block.iter().copied().collect());
-    if dropped > 0 || !contents.exceptions.is_empty() {
-        let exceptions = contents.exceptions.len();
-        say(format_args!("NEVER_BLOCK: {dropped} listed prefixes left out, {exceptions} exceptions added"));
-    }
-    Ok(contents)
+    if violations.is_empty() { Ok(contents) } else { Err(violations) }
 }
 
 /// Opens a table file; `None` if there is none yet.
@@ -67,18 +69,18 @@ fn is_written(path: &Path, contents: &Contents) -> Result<bool, Error> {
     replace::holds(file, |out| contents.write(out)).map_err(|error| Error::io(path, &error))
 }
 
-/// The number of entries in a table file; 0 if there is none.
-fn count_lines(path: &Path) -> Result<usize, Error> {
-    let Some(mut file) = open(path)? else { return Ok(0) };
-    let (mut lines, mut part) = (0usize, [0u8; 16 << 10]);
+/// The number of prefixes in a table file, without exceptions; 0 if there is none.
+fn count_prefixes(path: &Path) -> Result<usize, Error> {
+    let Some(file) = open(path)? else { return Ok(0) };
+    let (mut count, mut line) = (0usize, Vec::new());
+    let mut file = BufReader::with_capacity(64 << 10, file);
     loop {
-        match file.read(&mut part).map_err(|error| Error::io(path, &error))? {
-            0 => return Ok(lines),
-            length => {
-                let ends = part.iter().take(length).filter(|octet| **octet == b'\n').count();
-                lines = lines.saturating_add(ends);
-            }
+        line.clear();
+        let mut part = file.by_ref().take(MAX_LINE);
+        if part.read_until(b'\n', &mut line).map_err(|error| Error::io(path, &error))? == 0 {
+            return Ok(count);
         }
+        count = count.saturating_add(usize::from(line.ends_with(b"\n") && !line.starts_with(b"!")));
     }
 }
 
@@ -104,10 +106,11 @@ impl Plan {
 }
 
 /// Compares the contents with the table's file and with the number of addresses that the kernel
-/// has: if both agree there is nothing to do, unless `force` asks for a swap all the same.
+/// has: if both agree there is nothing to do, unless `force` asks for a swap all the same, or an
+/// earlier run was interrupted and left its new file unfinished.
 ///
 /// # Errors
-/// The file or the table cannot be looked at.
+/// The file or the table cannot be looked at, or pf cannot hold so many addresses.
 pub fn plan<A: Abi>(
     config: &Config,
     table: Table,
@@ -120,18 +123,27 @@ pub fn plan<A: Abi>(
     let Some(pf) = pf else {
         return Ok(Plan { table, contents, make: false, swap: false, write });
     };
+    if contents.len() as u64 > u64::from(pf.entry_limit) {
+        return Err(about(&settings.name, no_room(contents.len(), pf)));
+    }
+    let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
     let count = table_count(pf, &settings.name)?;
-    let swap = force || write || count != Some(contents.len() as u64);
+    let swap = force || write || interrupted || count != Some(contents.len() as u64);
     Ok(Plan { table, contents, make: count.is_none(), swap, write })
 }
 
-/// Does what is planned, the table first: a run that is killed in between leaves a file that
-/// differs, so that the next run does both again.
+/// Does what is planned. The new file is on disk beside the old one before pf is touched, and
+/// takes its place only when the kernel has taken the table: a file that the kernel would refuse
+/// must not be there at boot. Until then it is the sign of a swap that was begun: a run that is
+/// killed leaves it, and the next run swaps whatever the counts say.
 ///
 /// # Errors
 /// The table and its file are each wholly old or wholly new.
 pub fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<(), Error> {
     let settings = config.table(plan.table);
+    let mut new = Replacement::create(&settings.file, 0o600)?;
+    plan.contents.write(&mut new).map_err(|error| Error::io(&settings.file, &error))?;
+    new.sync()?;
     if let Some(pf) = pf {
         let name = &settings.name;
         if plan.make {
@@ -139,16 +151,37 @@ pub fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Re
             say(format_args!("{name}: made; no rule refers to it until pf.conf has one"));
         }
         if plan.swap {
-            swap(pf, name, &plan.contents)?;
+            new.keep();
+            match set_addresses(pf, name, &plan.contents, false) {
+                Ok(changes) => say(summary(name, &plan.contents, changes)),
+                Err(error) => {
+                    // All or nothing: the table is as it was.
+                    new.discard();
+                    return Err(error);
+                }
+            }
+            check_count(pf, name, &plan.contents)?;
         }
     }
     if plan.write {
-        let file = &settings.file;
-        let mut new = Replacement::create(file, 0o600)?;
-        plan.contents.write(&mut new).map_err(|error| Error::io(file, &error))?;
-        new.commit_keeping_previous()?;
+        return new.commit_keeping_previous();
     }
+    new.discard();
     Ok(())
+}
+
+/// Whether the kernel holds as many addresses as it was given.
+fn check_count<A: Abi>(pf: &Pf<A>, name: &str, contents: &Contents) -> Result<(), Error> {
+    match table_count(pf, name)? {
+        Some(count) if count == contents.len() as u64 => Ok(()),
+        Some(count) => {
+            let wanted = contents.len();
+            let cause =
+                format!("holds {count} addresses after a swap to {wanted}; did something else change it?");
+            Err(about(name, cause))
+        }
+        None => Err(about(name, Refusal(Errno::ESRCH).advice())),
+    }
 }
 
 /// Prints what `carry_out` would do, counted by the kernel itself. Returns whether anything would
@@ -172,22 +205,6 @@ pub fn rehearse<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Res
     Ok(*write || *make || changes != Changes { added: 0, deleted: 0, changed: 0 })
 }
 
-fn swap<A: Abi>(pf: &Pf<A>, name: &str, contents: &Contents) -> Result<(), Error> {
-    let changes = set_addresses(pf, name, contents, false)?;
-    say(summary(name, contents, changes));
-    match table_count(pf, name)? {
-        Some(count) if count == contents.len() as u64 => Ok(()),
-        Some(count) => {
-            let cause = format!(
-                "holds {count} addresses after a swap to {}; did something else change it?",
-                contents.len()
-            );
-            Err(about(name, cause))
-        }
-        None => Err(about(name, Refusal(Errno::ESRCH).advice())),
-    }
-}
-
 fn set_addresses<A: Abi>(
     pf: &Pf<A>,
     name: &str,
@@ -207,24 +224,26 @@ fn set_addresses<A: Abi>(
 /// The kernel's refusal of a swap, with the setting that helps.
 fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
     match refusal.0 {
-        Errno::ENOMEM => {
-            let others: u64 = pf.device.tables().unwrap_or_default().iter().map(|table| table.count).sum();
-            let enough = others
-                .saturating_add(count as u64)
-                .saturating_mul(2)
-                .div_ceil(100_000)
-                .saturating_mul(100_000);
-            format!(
-                "no room for {count} addresses beside the {others} there are: the limit for all tables is {}; \
-                 put \"set limit table-entries {enough}\" above the tables in /etc/pf.conf and run pfctl -f /etc/pf.conf",
-                pf.entry_limit
-            )
+        Errno::ENOMEM => no_room(count, pf),
+        // OpenBSD has no limit on the length of a list, and nothing else in it can be wrong.
+        Errno::EINVAL if cfg!(target_os = "freebsd") => {
+            format!("the kernel takes no list of {count}; set the sysctl net.pf.request_maxcount to more")
         }
-        Errno::EINVAL => format!(
-            "the kernel refused the list of {count}; on FreeBSD set the sysctl net.pf.request_maxcount above {count}"
-        ),
         _ => refusal.advice(),
     }
+}
+
+/// Says by how much the limit is too low. While a ruleset is loaded, pf holds old and new
+/// addresses side by side, so what is advised is twice what is needed.
+fn no_room<A: Abi>(count: usize, pf: &Pf<A>) -> String {
+    let others = pf.device.total().unwrap_or(0);
+    let needed = others.saturating_add(count as u64).saturating_mul(2).max(u64::from(pf.entry_limit) + 1);
+    let enough = needed.div_ceil(100_000).saturating_mul(100_000);
+    format!(
+        "no room for {count} addresses beside the {others} there are: the limit for all tables is {}; \
+         put \"set limit table-entries {enough}\" above the tables in /etc/pf.conf and run pfctl -f /etc/pf.conf",
+        pf.entry_limit
+    )
 }
 
 /// The number of addresses that the table holds; `None` if it was not made yet.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use common::args::{self, Args};
 use common::message::{finish, misuse, print, say, set_verbose, warn};
-use common::replace::{previous_name, temporary_name};
+use common::replace::all_names;
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
 use loader::load::{Pf, Plan, carry_out, plan, prepare, rehearse};
@@ -33,18 +33,17 @@ fn main() -> ExitCode {
     }
     set_verbose(args.has('v'));
     match run(&args) {
-        Ok((Status::Failed, errors)) | Err(errors) => {
-            errors.iter().for_each(warn);
-            let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            finish(Status::Failed, first)
-        }
         Ok((status, _)) if args.has('n') => status.into(),
-        Ok((Status::Changed, _)) => finish(Status::Changed, "policy loaded"),
-        Ok((status, _)) => finish(status, "nothing to do"),
+        Ok((status, summary)) => finish(status, summary),
+        Err(errors) => {
+            errors.iter().for_each(warn);
+            finish(Status::Failed, errors.first().map(ToString::to_string).unwrap_or_default())
+        }
     }
 }
 
-fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {
+/// The run, step by step. Returns how it ended, with a line for syslog.
+fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     let (dry_run, force) = (args.has('n'), args.has('f'));
     let path = args.value('c').map_or_else(|| Path::new(config::DEFAULT_PATH).to_owned(), PathBuf::from);
     let config = Config::load(&path)?;
@@ -54,12 +53,15 @@ fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {
         privilege::account("FETCH_USER", &config.fetch_user, config.is_set("FETCH_USER")).map_err(one)?;
     owner::check_directory(&config.spool_dir).map_err(one)?;
     for table in Table::BOTH {
-        owner::check_directory(directory(&config.table(table).file)).map_err(one)?;
+        let file = &config.table(table).file;
+        owner::check_directory(directory(file)).map_err(one)?;
+        owner::check_replaceable(file).map_err(one)?;
     }
     let lock = if dry_run { None } else { lock::take(&config.lock_file("tsload")).map_err(one)? };
     if !dry_run && lock.is_none() {
-        say("another tsload is running");
-        return Ok((Status::Nothing, Vec::new()));
+        let busy = "another tsload is running";
+        say(busy);
+        return Ok((Status::Nothing, busy));
     }
 
     // What pledge forbids later: opening the device and the spool, and asking for pf's limit.
@@ -78,7 +80,8 @@ fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {
     let mut errors = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
-        let contents = spool.map_err(one).and_then(|spool| prepare(&config, table, spool, force));
+        let contents =
+            spool.map_err(one).and_then(|spool| prepare(&config, table, spool, pf.as_ref(), force));
         match contents.and_then(|contents| plan(&config, table, contents, pf.as_ref(), force).map_err(one)) {
             Ok(plan) => plans.push(plan),
             Err(causes) => errors.extend(causes),
@@ -109,12 +112,11 @@ fn run(args: &Args) -> Result<(Status, Vec<Error>), Vec<Error>> {
             say("Reloading pf...done");
         }
     }
-    let status = match (errors.is_empty(), changed) {
-        (false, _) => Status::Failed,
-        (true, true) => Status::Changed,
-        (true, false) => Status::Nothing,
-    };
-    Ok((status, errors))
+    match (errors.is_empty(), changed) {
+        (false, _) => Err(errors),
+        (true, true) => Ok((Status::Changed, "policy loaded")),
+        (true, false) => Ok((Status::Nothing, "nothing to do")),
+    }
 }
 
 fn one(error: Error) -> Vec<Error> {
@@ -133,11 +135,8 @@ fn unveil_files(config: &Config) -> Result<(), Error> {
     let mut paths: Vec<(PathBuf, &str)> = Vec::new();
     for table in Table::BOTH {
         let file = &config.table(table).file;
-        let previous = previous_name(file);
         paths.push((directory(file).to_owned(), "r"));
-        for name in [temporary_name(file), temporary_name(&previous), previous, file.clone()] {
-            paths.push((name, "rwc"));
-        }
+        paths.extend(all_names(file).map(|name| (name, "rwc")));
     }
     let paths: Vec<(&Path, &str)> =
         paths.iter().map(|(path, permissions)| (path.as_path(), *permissions)).collect();

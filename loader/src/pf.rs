@@ -14,8 +14,8 @@ use common::error::reason;
 use nix::errno::Errno;
 
 use crate::abi::{
-    Abi, DIOCGETLIMIT, DIOCRADDTABLES, DIOCRGETTSTATS, DIOCRSETADDRS, PFR_FLAG_DUMMY, PFR_TFLAG_PERSIST,
-    PfiocLimit, PfiocTable, PfrTable, TableStats,
+    Abi, DIOCGETLIMIT, DIOCRADDTABLES, DIOCRGETTSTATS, DIOCRSETADDRS, PFR_FLAG_ALLRSETS, PFR_FLAG_DUMMY,
+    PFR_TFLAG_PERSIST, PfiocLimit, PfiocTable, PfrTable, TableStats,
 };
 
 /// The device.
@@ -79,16 +79,28 @@ impl<A: Abi> Device<A> {
         Ok(limit.limit)
     }
 
-    /// All tables of the anchor.
+    /// The tables of the anchor.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn tables(&self) -> Result<Vec<TableStats>, Error> {
+        self.list(0)
+    }
+
+    /// The number of addresses in all tables of all anchors: what the limit is for.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn total(&self) -> Result<u64, Error> {
+        Ok(self.list(PFR_FLAG_ALLRSETS)?.iter().fold(0, |total, table| table.count.saturating_add(total)))
+    }
+
+    fn list(&self, flags: c_int) -> Result<Vec<TableStats>, Error> {
         let named = |cause: &str| Error::new(DEVICE, format!("cannot list tables: {cause}"));
         let mut room = 64;
         while room <= MAX_TABLES {
             let mut elements = vec![A::NO_STATS; room];
-            let mut request = self.request("", 0, &mut elements).ok_or_else(|| named("too many"))?;
+            let mut request = self.request("", flags, &mut elements).ok_or_else(|| named("too many"))?;
             // SAFETY: the request's buffer holds as many elements as it says; the kernel writes no more.
             match unsafe { self.ioctl(DIOCRGETTSTATS, &mut request) } {
                 Ok(()) => {}

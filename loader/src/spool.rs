@@ -21,13 +21,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use common::error::reason;
-use common::set::PrefixSet;
+use common::set::{MAX_PREFIXES, PrefixSet};
 use common::{Error, Table, prefix};
 use nix::unistd::Uid;
 
-/// The most prefixes that are taken.
-const MAX_ENTRIES: usize = 10_000_000;
-/// The largest file that is read, in octets: `MAX_ENTRIES` of the longest prefixes, and a header.
+/// The largest file that is read, in octets: `MAX_PREFIXES` of the longest, and a header.
 const MAX_OCTETS: u64 = 512 << 20;
 /// The longest line, in octets without its end: a name of 255 octets, each of which may be escaped.
 const MAX_LINE: usize = 1100;
@@ -56,6 +54,9 @@ pub fn open(path: &Path, owner: Uid) -> Result<File, Error> {
     }
     if metadata.uid() != owner.as_raw() {
         return refuse(format!("owned by uid {}, not by the fetcher's, {owner}", metadata.uid()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refuse(format!("mode {:04o}: group or others may write it", metadata.mode() & 0o7777));
     }
     if metadata.nlink() != 1 {
         return refuse(format!("has {} names", metadata.nlink()));
@@ -116,7 +117,7 @@ pub fn parse(mut input: impl BufRead, table: Table) -> Result<PrefixSet, Refused
     let (mut number, mut soa_lines) = (0usize, 0usize);
     loop {
         line.clear();
-        let limit = MAX_LINE as u64 + 2;
+        let limit = MAX_LINE as u64 + 1;
         let length =
             input.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|e| Refused::Io(reason(&e)))?;
         if length == 0 {
@@ -146,8 +147,8 @@ pub fn parse(mut input: impl BufRead, table: Table) -> Result<PrefixSet, Refused
                 Expect::Nothing
             }
             Expect::SoaOrPrefix | Expect::Prefix => {
-                if set.len() >= MAX_ENTRIES {
-                    return Err(refused(&format!("more than {MAX_ENTRIES} prefixes")));
+                if set.len() >= MAX_PREFIXES {
+                    return Err(refused(&format!("more than {MAX_PREFIXES} prefixes")));
                 }
                 let net =
                     prefix::parse_canonical(text).map_err(|why| Refused::Line(number, why.to_string()))?;

@@ -41,6 +41,10 @@ fn assert_status(output: &Output, status: i32) {
     assert_eq!(output.status.code(), Some(status), "{}", words(output));
 }
 
+fn hosts(network: u8, count: u32) -> Vec<String> {
+    (0..count).map(|n| format!("{network}.0.{}.{}/32", n / 256, n % 256)).collect()
+}
+
 fn swaps(model: &Model) -> usize {
     model.calls().iter().filter(|call| call.name == "DIOCRSETADDRS").count()
 }
@@ -89,6 +93,117 @@ fn loads_changes_and_leaves_alone() {
 }
 
 #[test]
+fn another_policy_of_the_same_size_is_a_change() {
+    let (machine, model) = ready();
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.spool(Block, hosts(92, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(92, 100));
+}
+
+/// The file could not be replaced after the swap, and then the old policy comes back, as large as the new one: file and
+/// count agree, and yet the table is wrong. The next run has to know that a swap was begun.
+#[test]
+fn a_swap_that_was_interrupted_is_repaired_whatever_the_counts_say() {
+    let (machine, model) = ready();
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.directory("db/ThreatSTOP-Block.pftable.1.tmp", 0o755);
+    machine.spool(Block, hosts(92, 100));
+    assert_status(&tsload(&machine, &model, &[]), 1);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(92, 100));
+    fs::remove_dir(machine.path("db/ThreatSTOP-Block.pftable.1.tmp")).unwrap();
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 2);
+    assert!(!machine.path("db/ThreatSTOP-Block.pftable.tmp").exists());
+}
+
+#[test]
+fn a_disk_that_takes_nothing_keeps_pf_as_it_is() {
+    let (machine, model) = ready();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.directory("db/ThreatSTOP-Block.pftable.tmp", 0o755);
+    machine.write("db/ThreatSTOP-Block.pftable.tmp/x", "");
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 1);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY, "the file comes first");
+}
+
+/// One failing call after the other, with every errno that tsload maps: each table is old or new, and the next run repairs.
+#[test]
+fn a_failure_at_any_call_is_repaired_by_the_next_run() {
+    for errno in [libc::ENOMEM, libc::EINVAL, libc::ESRCH, libc::EPERM, libc::ENODEV, libc::EBUSY] {
+        for nth in 1.. {
+            let (machine, model) = ready();
+            assert_status(&tsload(&machine, &model, &[]), 0);
+            machine.spool(Block, hosts(91, 5));
+            machine.spool(Allow, ["198.51.100.8/32"]);
+            model.fail_call(nth, errno);
+            let output = tsload(&machine, &model, &[]);
+            let failed = model.calls().iter().any(|call| call.errno == errno);
+            assert_status(&output, i32::from(failed));
+            let list = model.table("", "ThreatSTOP-Block").unwrap().list();
+            assert!(list == POLICY || list == hosts(91, 5), "{errno} at {nth}: {list:?}");
+            if failed {
+                assert!(stderr(&output).contains("tsload: "), "{}", words(&output));
+                assert_status(&tsload(&machine, &model, &[]), 0);
+            }
+            assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 5));
+            assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.8/32"]);
+            if !failed {
+                assert!(nth > 5, "every call of a run was tried");
+                break;
+            }
+            assert_status(&tsload(&machine, &model, &[]), 2);
+        }
+    }
+}
+
+#[test]
+fn the_guards_hold_and_only_some_let_force_pass() {
+    let (machine, model) = ready();
+    machine.spool(Block, hosts(91, 5000));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let table = || model.table("", "ThreatSTOP-Block").unwrap().list();
+    let refused = |prefixes: &[String], args: &[&str], cause: &str| {
+        machine.spool(Block, prefixes);
+        let output = tsload(&machine, &model, args);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains(cause), "{cause}: {}", words(&output));
+        assert_eq!(table().len(), 5000);
+    };
+    refused(
+        &hosts(91, 2000),
+        &[],
+        "2000 prefixes after 5000: shrinks by more than MAX_SHRINK=50 %; -f takes it",
+    );
+    refused(&[], &[], "nothing to block, though BLOCK_LIST is set; -f empties the table");
+    // Decoys inside protected networks do not count.
+    refused(&hosts(10, 5000), &[], "nothing to block, though BLOCK_LIST is set");
+    refused(&["0.0.0.0/0".to_owned()], &["-f"], "0.0.0.0/0: shorter than MIN_PREFIX4=8");
+    // The table file is gone: what the kernel holds is what may not shrink.
+    fs::remove_file(machine.path("db/ThreatSTOP-Block.pftable")).unwrap();
+    refused(&hosts(91, 2000), &[], "2000 prefixes after 5000");
+    assert_status(&tsload(&machine, &model, &["-f"]), 0);
+    assert_eq!(table().len(), 2000);
+}
+
+#[test]
+fn what_pf_cannot_hold_is_not_tried() {
+    let (machine, model) = ready();
+    model.set_limit(50).unwrap();
+    machine.spool(Block, hosts(91, 51));
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("no room for 51 addresses"), "{}", words(&output));
+    assert!(model.calls().iter().all(|call| call.errno == 0), "{:?}", model.calls());
+    assert_eq!(machine.table_file(Block), "");
+}
+
+#[test]
 fn repairs_a_table_that_somebody_emptied() {
     let (machine, model) = ready();
     assert_status(&tsload(&machine, &model, &[]), 0);
@@ -114,6 +229,7 @@ fn makes_a_missing_table() {
 #[test]
 fn a_dry_run_counts_and_needs_read_access_only() {
     let (machine, model) = ready();
+    model.deny_writing(libc::EACCES);
     let before = machine.snapshot("db");
     let output = tsload(&machine, &model, &["-n"]);
     assert_status(&output, 0);
@@ -130,6 +246,9 @@ fn a_dry_run_counts_and_needs_read_access_only() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
     assert!(bare.table("", "ThreatSTOP-Block").is_none());
 
+    assert_status(&tsload(&machine, &model, &[]), 1);
+    model.reset();
+    model.load_rules(RULES).unwrap();
     assert_status(&tsload(&machine, &model, &[]), 0);
     assert_status(&tsload(&machine, &model, &["-n"]), 2);
 }
@@ -212,7 +331,7 @@ fn refuses_a_hostile_spool() {
         "line 3: not \"# end 0\"",
     );
     assert_refused(write(""), "cut off");
-    assert_refused(|machine| machine.spool(Block, [""; 0]), "empty, though BLOCK_LIST is set");
+    assert_refused(|machine| machine.spool(Block, [""; 0]), "nothing to block, though BLOCK_LIST is set");
 }
 
 #[test]
@@ -240,10 +359,25 @@ fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
     } else {
         tests::machine::skip("root, for a file of another owner");
     }
-    let readable_by_all = |machine: &Machine| {
-        fs::set_permissions(machine.path("db"), fs::Permissions::from_mode(0o777)).unwrap();
+    for path in [
+        "db",
+        "db/threatstop",
+        "db/threatstop/lock",
+        BLOCK,
+        "db/ThreatSTOP-Block.pftable",
+        "etc/threatstop.conf",
+    ] {
+        let open_to_all = |machine: &Machine| {
+            fs::set_permissions(machine.path(path), fs::Permissions::from_mode(0o777)).unwrap();
+        };
+        assert_refused(open_to_all, "group or others may write it");
+    }
+    let linked_table = |machine: &Machine| {
+        fs::rename(machine.path("db/ThreatSTOP-Block.pftable"), machine.path("db/elsewhere")).unwrap();
+        symlink(machine.path("db/elsewhere"), machine.path("db/ThreatSTOP-Block.pftable")).unwrap();
+        machine.spool(Block, ["192.0.2.0/24"]);
     };
-    assert_refused(readable_by_all, "group or others may write it");
+    assert_refused(linked_table, "name the file itself, not a link");
 }
 
 #[test]

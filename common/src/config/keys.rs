@@ -23,9 +23,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// What is never blocked unless the file says otherwise: private and local addresses (RFC 1918,
-/// RFC 6598, loopback, link-local, RFC 4193) and the service's own.
-const NEVER_BLOCK: &str = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 \
-    192.124.129.0/24 204.68.97.208/28 204.68.99.208/28 ::1/128 fc00::/7 fe80::/10";
+/// RFC 6598, loopback, link-local, RFC 4193), those without which CARP, OSPF, DHCP and neighbour
+/// discovery do not work (unspecified, multicast, broadcast), and the service's own.
+const NEVER_BLOCK: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 \
+    192.168.0.0/16 224.0.0.0/4 255.255.255.255/32 192.124.129.0/24 204.68.97.208/28 204.68.99.208/28 \
+    ::/128 ::1/128 fc00::/7 fe80::/10 ff00::/8";
 
 macro_rules! key {
     ($name:literal, $default:expr, $field:ident, $read:expr, $show:expr) => {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 pub use self::keys::names;
 pub use self::values::{Endpoint, ListFormat, LogTime};
-use crate::{Error, owner};
+use crate::{Error, owner, replace};
 
 /// Where the configuration is, unless `-c` says otherwise.
 pub const DEFAULT_PATH: &str = "/usr/local/etc/threatstop.conf";
@@ -31,7 +31,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// Allow before block, so that a new block policy never works without its exceptions.
+    /// Allow before block, so that a new block policy does not work before its exceptions.
     pub const BOTH: [Table; 2] = [Table::Allow, Table::Block];
 
     /// The word for it in file names and headers.
@@ -178,8 +178,9 @@ impl Config {
         }
         config.set = lines.iter().map(|(name, _)| *name).collect();
         config.finish();
-        if let Err((name, cause)) = config.agrees() {
-            let line = lines.iter().find(|(other, _)| *other == name).map_or(0, |(_, number)| *number);
+        if let Err((keys, cause)) = config.agrees()
+            && let Some((name, line)) = lines.iter().find(|(name, _)| keys.contains(name))
+        {
             problems.push(Error::new(format!("line {line}"), format!("{name}: {cause}")));
         }
         if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -288,19 +289,23 @@ impl Config {
         self.allow.file = self.out_dir.join(&self.allow.file);
     }
 
-    /// Rules that two keys share; the error names the key to change.
-    fn agrees(&self) -> Result<(), (&'static str, &'static str)> {
+    /// Rules that several keys share: the keys, and which of them to change why.
+    fn agrees(&self) -> Result<(), (&'static [&'static str], &'static str)> {
         if self.block.name == self.allow.name {
-            return Err(("ALLOW_TABLE", "the same table as BLOCK_TABLE"));
+            return Err((&["ALLOW_TABLE", "BLOCK_TABLE"], "the same table for both"));
         }
-        let (block, allow) = (&self.block.file, &self.allow.file);
-        if block == allow {
-            return Err(("ALLOW_FILE", "the same file as BLOCK_FILE"));
+        let (block, allow) = (replace::all_names(&self.block.file), replace::all_names(&self.allow.file));
+        if block.iter().any(|name| allow.contains(name)) {
+            let cause = "a name that the other table's file, its .1 or a temporary file takes";
+            return Err((&["ALLOW_FILE", "BLOCK_FILE"], cause));
         }
-        let beside =
-            |file: &PathBuf| [crate::replace::previous_name(file), crate::replace::temporary_name(file)];
-        if beside(block).contains(allow) || beside(allow).contains(block) {
-            return Err(("ALLOW_FILE", "a name that the previous BLOCK_FILE, or its next, takes (.1, .tmp)"));
+        for (file, keys) in [
+            (&self.block.file, &["BLOCK_FILE", "SPOOL_DIR"]),
+            (&self.allow.file, &["ALLOW_FILE", "SPOOL_DIR"]),
+        ] {
+            if file.starts_with(&self.spool_dir) {
+                return Err((keys, "a table file cannot lie in SPOOL_DIR"));
+            }
         }
         Ok(())
     }

@@ -115,6 +115,9 @@ fn refuses_bad_values() {
         "ALLOW_FILE=ThreatSTOP-Block.pftable",
         "ALLOW_FILE=/var/db/ThreatSTOP-Block.pftable.1",
         "BLOCK_FILE=ThreatSTOP-Allow.pftable.tmp",
+        "ALLOW_FILE=ThreatSTOP-Block.pftable.1.tmp",
+        "BLOCK_FILE=/var/db/threatstop/lock/tsload",
+        "SPOOL_DIR=/var/db",
     ] {
         assert!(Config::parse(line.as_bytes()).is_err(), "{line}");
     }

@@ -71,8 +71,11 @@ impl Device {
             return Ok(Answer::Fail(errno));
         }
         let flags = flags as i32;
-        let stand_in =
-            if flags & libc::O_ACCMODE == libc::O_RDONLY { &self.read_only } else { &self.writable };
+        let writing = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        if let Some(errno) = self.shared.lock().deny_writing.filter(|_| writing) {
+            return Ok(Answer::Fail(errno));
+        }
+        let stand_in = if writing { &self.writable } else { &self.read_only };
         let file =
             stand_in.file.try_clone().map_err(|error| Refused::Call("fcntl(F_DUPFD_CLOEXEC)", error))?;
         Ok(Answer::Descriptor(file.into(), flags & libc::O_CLOEXEC != 0))

@@ -44,6 +44,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use supervise::Request;
 
+/// The call that replaces a table's addresses.
+const SWAP: &str = "DIOCRSETADDRS";
+
 /// How long [`Model::run`] lets a program run, and then waits for what it printed.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 const AFTER_DEATH: Duration = Duration::from_secs(10);
@@ -71,6 +74,9 @@ struct State {
     /// Errors to fail with, by number of the call.
     failures: BTreeMap<usize, i32>,
     deny_open: Option<i32>,
+    deny_writing: Option<i32>,
+    /// Errors to fail with, by number of the DIOCRSETADDRS.
+    swap_failures: BTreeMap<usize, i32>,
     asleep: bool,
 }
 
@@ -79,14 +85,25 @@ impl State {
         let mut kernel = Kernel::new(os);
         // The ruleset that every machine has loaded before anything runs on it; it names no table, so nothing can fail.
         let _ = ruleset::load(&mut kernel, "pass", now());
-        State { kernel, calls: Vec::new(), failures: BTreeMap::new(), deny_open: None, asleep: false }
+        State {
+            kernel,
+            calls: Vec::new(),
+            failures: BTreeMap::new(),
+            deny_open: None,
+            deny_writing: None,
+            swap_failures: BTreeMap::new(),
+            asleep: false,
+        }
     }
 
     fn ioctl(&mut self, code: u32, argument: u64, writable: bool, memory: &mut dyn Memory) -> Outcome {
         if self.asleep {
             return Outcome::Sleep;
         }
+        let swaps = self.calls.iter().filter(|call| call.name == SWAP).count();
+        let swap = abi::request_name(code) == SWAP;
         let forced = self.failures.get(&(self.calls.len() + 1)).copied();
+        let forced = forced.or_else(|| self.swap_failures.get(&(swaps + 1)).copied().filter(|_| swap));
         let (call, outcome) = ioctl::ioctl(&mut self.kernel, code, argument, writable, memory, now(), forced);
         if outcome != Outcome::Gone {
             self.calls.push(call);
@@ -219,6 +236,18 @@ impl Model {
         let mut state = self.shared.lock();
         let number = state.calls.len() + nth;
         state.failures.insert(number, errno);
+    }
+
+    /// The `nth` DIOCRSETADDRS from now, the next being 1, fails with `errno` and does nothing. May be said for several.
+    pub fn fail_swap(&self, nth: usize, errno: i32) {
+        let mut state = self.shared.lock();
+        let number = state.calls.iter().filter(|call| call.name == SWAP).count() + nth;
+        state.swap_failures.insert(number, errno);
+    }
+
+    /// From now on `open("/dev/pf")` for writing fails with `errno`.
+    pub fn deny_writing(&self, errno: i32) {
+        self.shared.lock().deny_writing = Some(errno);
     }
 
     /// From now on `open("/dev/pf")` fails with `errno`; ENOENT is a machine without pf.
