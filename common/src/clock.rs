@@ -11,7 +11,8 @@ pub fn date() -> String {
     date_at(seconds)
 }
 
-fn date_at(seconds: u64) -> String {
+/// A time in seconds since 1970, in the same form; empty if it is out of range.
+pub fn date_at(seconds: u64) -> String {
     let Ok(time) = libc::time_t::try_from(seconds) else { return String::new() };
     let mut broken_down = MaybeUninit::<libc::tm>::uninit();
     // SAFETY: `time` is valid to read and `broken_down` large enough to write one tm into.

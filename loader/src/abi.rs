@@ -153,13 +153,34 @@ impl<const OPS: usize> PfrTstats<OPS> {
         _pad: [0; 4],
     };
 
-    fn stats(&self) -> TableStats {
+    /// `pass` is the index of what was passed; what was blocked is first on every system.
+    fn stats(&self, pass: usize) -> TableStats {
+        let count = |op: usize| {
+            let of = |direction: &[u64; OPS]| direction.get(op).copied().unwrap_or(0);
+            let [packets, bytes] =
+                [self.packets, self.bytes].map(|both| both.map(|direction| of(&direction)));
+            Traffic { packets, bytes }
+        };
         TableStats {
             name: self.table.name().to_vec(),
             flags: self.table.flags,
             count: u64::try_from(self.cnt).unwrap_or(0),
+            blocked: count(0),
+            passed: count(pass),
+            matches: self.matches,
+            nomatches: self.nomatches,
+            since: u64::try_from(self.tzero).unwrap_or(0),
         }
     }
+}
+
+/// Packets and bytes, in and out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets in, packets out.
+    pub packets: [u64; 2],
+    /// Bytes in, bytes out.
+    pub bytes: [u64; 2],
 }
 
 /// What the kernel tells of a table.
@@ -171,6 +192,16 @@ pub struct TableStats {
     pub flags: u32,
     /// Number of addresses.
     pub count: u64,
+    /// What rules that refer to it blocked.
+    pub blocked: Traffic,
+    /// What rules that refer to it passed.
+    pub passed: Traffic,
+    /// Look-ups that found an address.
+    pub matches: u64,
+    /// Look-ups that found none.
+    pub nomatches: u64,
+    /// Counted since, in seconds since 1970.
+    pub since: u64,
 }
 
 /// What differs between the systems.
@@ -256,7 +287,8 @@ impl Abi for OpenBsd {
     }
 
     fn stats(element: &PfrTstats<4>) -> TableStats {
-        element.stats()
+        // PF_DROP, PF_MATCH, PF_PASS.
+        element.stats(2)
     }
 }
 
@@ -292,7 +324,8 @@ impl Abi for FreeBsd {
     }
 
     fn stats(element: &PfrTstats<3>) -> TableStats {
-        element.stats()
+        // PF_DROP, PF_PASS.
+        element.stats(1)
     }
 }
 

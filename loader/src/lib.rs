@@ -9,3 +9,4 @@ pub mod guard;
 pub mod load;
 pub mod pf;
 pub mod spool;
+pub mod statistics;

@@ -10,7 +10,7 @@ use common::replace::{self, Replacement, temporary_name};
 use common::{Config, Error, Table};
 use nix::errno::Errno;
 
-use crate::abi::{Abi, PFR_TFLAG_ACTIVE};
+use crate::abi::Abi;
 use crate::contents::Contents;
 use crate::pf::{Changes, Device, Refusal};
 use crate::{guard, spool};
@@ -248,10 +248,7 @@ fn no_room<A: Abi>(count: usize, pf: &Pf<A>) -> String {
 
 /// The number of addresses that the table holds; `None` if it was not made yet.
 fn table_count<A: Abi>(pf: &Pf<A>, name: &str) -> Result<Option<u64>, Error> {
-    let tables = pf.device.tables()?;
-    let found =
-        tables.iter().find(|table| table.name == name.as_bytes() && table.flags & PFR_TFLAG_ACTIVE != 0);
-    Ok(found.map(|table| table.count))
+    Ok(pf.device.table(name)?.map(|table| table.count))
 }
 
 fn summary(name: &str, contents: &Contents, changes: Changes) -> String {

@@ -12,7 +12,7 @@ use common::{Config, Error, Status, Table, config, lock, message, owner, privile
 use loader::abi::Native;
 use loader::load::{Pf, Plan, carry_out, plan, prepare, rehearse};
 use loader::pf::Device;
-use loader::spool;
+use loader::{spool, statistics};
 
 const USAGE: &str = "usage: tsload [-fnRsv] [-c file]";
 
@@ -28,12 +28,12 @@ fn main() -> ExitCode {
         Ok(_) => return misuse("no operands are taken", USAGE),
         Err(cause) => return misuse(cause, USAGE),
     };
-    if let Some(flag) = ['R', 's'].iter().find(|flag| args.has(**flag)) {
-        return misuse(format_args!("-{flag} is not there yet"), USAGE);
+    if args.has('R') {
+        return misuse("-R is not there yet", USAGE);
     }
     set_verbose(args.has('v'));
     match run(&args) {
-        Ok((status, _)) if args.has('n') => status.into(),
+        Ok((status, _)) if args.has('n') || args.has('s') => status.into(),
         Ok((status, summary)) => finish(status, summary),
         Err(errors) => {
             errors.iter().for_each(warn);
@@ -47,6 +47,9 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     let (dry_run, force) = (args.has('n'), args.has('f'));
     let path = args.value('c').map_or_else(|| Path::new(config::DEFAULT_PATH).to_owned(), PathBuf::from);
     let config = Config::load(&path)?;
+    if args.has('s') {
+        return statistics(&config, args.has('v')).map_err(one);
+    }
 
     // Only root, or the caller, may be able to change what root will act on.
     let fetcher =
@@ -117,6 +120,27 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
         (true, true) => Ok((Status::Changed, "policy loaded")),
         (true, false) => Ok((Status::Nothing, "nothing to do")),
     }
+}
+
+/// Prints what the tables did.
+fn statistics(config: &Config, for_monitoring: bool) -> Result<(Status, &'static str), Error> {
+    let device = Device::<Native>::open(&config.anchor, false)?;
+    // pf: DIOCRGETTSTATS.
+    sandbox::pledge("stdio pf")?;
+    for table in Table::BOTH.into_iter().rev() {
+        let name = &config.table(table).name;
+        let Some(found) = device.table(name)? else {
+            return Err(Error::new(
+                format!("table {name}"),
+                "not there; tsload makes it with its first policy",
+            ));
+        };
+        match for_monitoring {
+            true => statistics::for_monitoring(table.word(), &found).lines().for_each(print),
+            false => statistics::for_people(&found).lines().for_each(print),
+        }
+    }
+    Ok((Status::Changed, "statistics printed"))
 }
 
 fn one(error: Error) -> Vec<Error> {

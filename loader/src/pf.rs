@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::abi::{
     Abi, DIOCGETLIMIT, DIOCRADDTABLES, DIOCRGETTSTATS, DIOCRSETADDRS, PFR_FLAG_ALLRSETS, PFR_FLAG_DUMMY,
-    PFR_TFLAG_PERSIST, PfiocLimit, PfiocTable, PfrTable, TableStats,
+    PFR_TFLAG_ACTIVE, PFR_TFLAG_PERSIST, PfiocLimit, PfiocTable, PfrTable, TableStats,
 };
 
 /// The device.
@@ -85,6 +85,15 @@ impl<A: Abi> Device<A> {
     /// The kernel's refusal.
     pub fn tables(&self) -> Result<Vec<TableStats>, Error> {
         self.list(0)
+    }
+
+    /// One table of the anchor; `None` if it was not made yet, though a rule may name it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn table(&self, name: &str) -> Result<Option<TableStats>, Error> {
+        let made = |table: &TableStats| table.name == name.as_bytes() && table.flags & PFR_TFLAG_ACTIVE != 0;
+        Ok(self.tables()?.into_iter().find(made))
     }
 
     /// The number of addresses in all tables of all anchors: what the limit is for.

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use common::Table::{Allow, Block};
 use tests::machine::{Machine, words};
-use tests::pf::{Model, Os};
+use tests::pf::{Action, Direction, Model, Os};
 
 const RULES: &str = "table <ThreatSTOP-Block> persist\ntable <ThreatSTOP-Allow> persist\n\
     pass in quick from <ThreatSTOP-Allow>\nblock in quick from <ThreatSTOP-Block>\npass";
@@ -439,9 +439,36 @@ fn a_second_run_leaves_the_first_alone() {
 }
 
 #[test]
+fn prints_what_the_tables_did() {
+    let (machine, model) = ready();
+    let output = tsload(&machine, &model, &["-s"]);
+    assert_status(&output, 0);
+    assert!(words(&output).contains("ThreatSTOP-Block: 0 addresses"), "{}", words(&output));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let block = ("", "ThreatSTOP-Block");
+    for _ in 0..3 {
+        assert!(model.packet(block, "64.87.3.133".parse().unwrap(), Direction::In, Action::Block, 60));
+    }
+    assert!(!model.packet(block, "198.18.0.1".parse().unwrap(), Direction::Out, Action::Block, 60));
+    let output = tsload(&machine, &model, &["-s"]);
+    assert_status(&output, 0);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("  blocked in                 3 packets                  180 bytes\n"), "{said}");
+    assert!(said.contains("evaluations                4, of which 3 matched (75.00 %)"), "{said}");
+    let said = String::from_utf8(tsload(&machine, &model, &["-s", "-v"]).stdout).unwrap();
+    assert!(said.contains("block_blocked_in_bytes=180\n") && said.contains("allow_addresses=1\n"), "{said}");
+    assert!(said.lines().all(|line| line.split_once('=').is_some()), "{said}");
+
+    let bare = Model::new(Os::OpenBsd);
+    let output = tsload(&machine, &bare, &["-s"]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("table ThreatSTOP-Block: not there"), "{}", words(&output));
+}
+
+#[test]
 fn misuse_prints_the_usage() {
     let (machine, model) = ready();
-    for args in [&["-x"][..], &["operand"], &["-s"]] {
+    for args in [&["-x"][..], &["operand"], &["-R"]] {
         let output = tsload(&machine, &model, args);
         assert_status(&output, 1);
         assert!(stderr(&output).contains("usage: tsload [-fnRsv] [-c file]"), "{}", words(&output));
