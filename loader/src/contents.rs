@@ -1,9 +1,14 @@
 //! What a table shall hold: prefixes, and exceptions within them.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 
-use common::set::PrefixSet;
+use common::error::reason;
+use common::prefix;
+use common::set::{MAX_PREFIXES, PrefixSet};
 use ipnet::IpNet;
+
+/// The longest line of a table file, in octets with its end; no prefix is as long.
+const MAX_LINE: u64 = 64;
 
 /// The final content of a table and its file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,9 +54,61 @@ impl Contents {
     }
 }
 
+/// Reads a table file that `write` wrote, and nothing else.
+///
+/// # Errors
+/// The first line that is not of that form, or the system's words.
+pub fn read(mut input: impl BufRead) -> Result<Contents, String> {
+    let mut contents = Contents::default();
+    let (mut line, mut number) = (Vec::new(), 0usize);
+    loop {
+        line.clear();
+        let length =
+            input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(|error| reason(&error))?;
+        if length == 0 {
+            return Ok(contents);
+        }
+        number = number.saturating_add(1);
+        let refused = |cause: &str| format!("line {number}: {cause}");
+        let text = line.strip_suffix(b"\n").ok_or_else(|| refused("no end of line"))?;
+        if contents.len() >= MAX_PREFIXES {
+            return Err(refused("too many prefixes"));
+        }
+        let (set, text) = match text.strip_prefix(b"!") {
+            Some(text) => (&mut contents.exceptions, text),
+            None if contents.exceptions.is_empty() => (&mut contents.prefixes, text),
+            None => return Err(refused("a prefix after an exception")),
+        };
+        let net = prefix::parse_exact(text).map_err(|why| refused(&why.to_string()))?;
+        set.push_canonical(net).map_err(refused)?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else() {
+        let text = "10.0.0.0/8\n192.0.2.1\n2001:db8::1\n2001:db8:1::/48\n!10.0.2.0/24\n!10.1.1.1\n";
+        let contents = read(text.as_bytes()).unwrap();
+        assert_eq!((contents.prefixes.len(), contents.exceptions.len()), (4, 2));
+        let mut again = Vec::new();
+        contents.write(&mut again).unwrap();
+        assert_eq!(again, text.as_bytes());
+        assert_eq!(read(&b""[..]), Ok(Contents::default()));
+        for (text, cause) in [
+            ("10.0.0.0/8", "line 1: no end of line"),
+            ("10.0.0.0/8\nself\n", "line 2: not a numeric prefix"),
+            ("10.0.0.1/8\n", "line 1: address bits set beyond the prefix length"),
+            ("!10.0.0.0/8\n11.0.0.0/8\n", "line 2: a prefix after an exception"),
+            ("11.0.0.0/8\n10.0.0.0/8\n", "line 2: not in ascending order"),
+            ("# comment\n", "line 1: not a numeric prefix"),
+        ] {
+            assert_eq!(read(text.as_bytes()), Err(cause.to_owned()), "{text}");
+        }
+        assert!(read(&[b'1'; 1000][..]).is_err());
+    }
 
     #[test]
     fn is_written_as_pfctl_reads_it() {

@@ -1,22 +1,19 @@
 //! From a spool file to a table and its file.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
 use std::time::Instant;
 
 use common::message::{print, say};
-use common::replace::{self, Replacement, temporary_name};
+use common::replace::{self, Replacement, previous_name, temporary_name};
 use common::{Config, Error, Table};
 use nix::errno::Errno;
 
 use crate::abi::Abi;
 use crate::contents::Contents;
 use crate::pf::{Changes, Device, Refusal};
-use crate::{guard, spool};
-
-/// The longest line of a table file that is read as one, in octets; no prefix is as long.
-const MAX_LINE: u64 = 128;
+use crate::{contents, guard, spool};
 
 /// The device with what had to be asked of it before the sandbox.
 pub struct Pf<A: Abi> {
@@ -42,7 +39,8 @@ pub fn prepare<A: Abi>(
     let path = config.policy_file(table);
     let set = spool::read(spool, &path, table).map_err(one)?;
     let settings = config.table(table);
-    let in_file = count_prefixes(&settings.file).map_err(one)?;
+    // A file that is damaged will be replaced; until then the kernel knows what there was.
+    let in_file = read(&settings.file).ok().flatten().map_or(0, |contents| contents.prefixes.len());
     let in_kernel = pf.map_or(Ok(None), |pf| table_count(pf, &settings.name)).map_err(one)?.unwrap_or(0);
     let previous = in_file.max(usize::try_from(in_kernel).unwrap_or(usize::MAX));
     let (contents, violations) = guard::check(set, table, config, previous);
@@ -69,19 +67,19 @@ fn is_written(path: &Path, contents: &Contents) -> Result<bool, Error> {
     replace::holds(file, |out| contents.write(out)).map_err(|error| Error::io(path, &error))
 }
 
-/// The number of prefixes in a table file, without exceptions; 0 if there is none.
-fn count_prefixes(path: &Path) -> Result<usize, Error> {
-    let Some(file) = open(path)? else { return Ok(0) };
-    let (mut count, mut line) = (0usize, Vec::new());
-    let mut file = BufReader::with_capacity(64 << 10, file);
-    loop {
-        line.clear();
-        let mut part = file.by_ref().take(MAX_LINE);
-        if part.read_until(b'\n', &mut line).map_err(|error| Error::io(path, &error))? == 0 {
-            return Ok(count);
-        }
-        count = count.saturating_add(usize::from(line.ends_with(b"\n") && !line.starts_with(b"!")));
-    }
+/// What a table held before its last change, from its `.1`; `None` if it has not changed yet.
+///
+/// # Errors
+/// The file cannot be read, or is damaged.
+pub fn previous(config: &Config, table: Table) -> Result<Option<Contents>, Error> {
+    read(&previous_name(&config.table(table).file))
+}
+
+/// Reads a table file; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Contents>, Error> {
+    let Some(file) = open(path)? else { return Ok(None) };
+    let contents = contents::read(BufReader::with_capacity(64 << 10, file));
+    contents.map(Some).map_err(|cause| Error::new(path.display(), cause))
 }
 
 /// What has to be done to bring a table and its file to its contents.
@@ -100,7 +98,7 @@ pub struct Plan {
 
 impl Plan {
     /// Whether there is anything to do.
-    pub fn changes(&self) -> bool {
+    fn changes(&self) -> bool {
         self.make || self.swap || self.write
     }
 }
@@ -132,6 +130,49 @@ pub fn plan<A: Abi>(
     Ok(Plan { table, contents, make: count.is_none(), swap, write })
 }
 
+/// Carries out all plans, the allow table's first, and goes on where one fails. Returns whether
+/// anything changed.
+pub fn carry_out_all<A: Abi>(
+    config: &Config,
+    plans: &[Plan],
+    pf: Option<&Pf<A>>,
+    errors: &mut Vec<Error>,
+) -> bool {
+    let needed = || plans.iter().filter(|plan| plan.changes());
+    for plan in needed().rev() {
+        let kind = if plan.table == Table::Block { "blocked" } else { "allowed" };
+        say(format_args!("Adding {} {kind} addresses", plan.contents.len()));
+    }
+    let mut changed = false;
+    for plan in needed() {
+        match carry_out(config, plan, pf) {
+            Ok(()) => changed = true,
+            Err(error) => errors.push(error),
+        }
+    }
+    if changed && errors.is_empty() && pf.is_some() {
+        say("Reloading pf...done");
+    }
+    changed
+}
+
+/// Prints what all plans would do. Returns whether anything would change.
+pub fn rehearse_all<A: Abi>(
+    config: &Config,
+    plans: &[Plan],
+    pf: Option<&Pf<A>>,
+    errors: &mut Vec<Error>,
+) -> bool {
+    let mut changed = false;
+    for plan in plans {
+        match rehearse(config, plan, pf) {
+            Ok(would_change) => changed |= would_change,
+            Err(error) => errors.push(error),
+        }
+    }
+    changed
+}
+
 /// Does what is planned. The new file is on disk beside the old one before pf is touched, and
 /// takes its place only when the kernel has taken the table: a file that the kernel would refuse
 /// must not be there at boot. Until then it is the sign of a swap that was begun: a run that is
@@ -139,7 +180,7 @@ pub fn plan<A: Abi>(
 ///
 /// # Errors
 /// The table and its file are each wholly old or wholly new.
-pub fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<(), Error> {
+fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<(), Error> {
     let settings = config.table(plan.table);
     let mut new = Replacement::create(&settings.file, 0o600)?;
     plan.contents.write(&mut new).map_err(|error| Error::io(&settings.file, &error))?;
@@ -189,7 +230,7 @@ fn check_count<A: Abi>(pf: &Pf<A>, name: &str, contents: &Contents) -> Result<()
 ///
 /// # Errors
 /// The kernel's refusal, as it would be in earnest.
-pub fn rehearse<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<bool, Error> {
+fn rehearse<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<bool, Error> {
     let Plan { contents, write, make, .. } = plan;
     let settings = config.table(plan.table);
     let Some(pf) = pf else {

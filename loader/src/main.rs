@@ -10,7 +10,7 @@ use common::message::{finish, misuse, print, say, set_verbose, warn};
 use common::replace::all_names;
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
-use loader::load::{Pf, Plan, carry_out, plan, prepare, rehearse};
+use loader::load::{Pf, Plan, carry_out_all, plan, prepare, previous, rehearse_all};
 use loader::pf::Device;
 use loader::{spool, statistics};
 
@@ -28,9 +28,6 @@ fn main() -> ExitCode {
         Ok(_) => return misuse("no operands are taken", USAGE),
         Err(cause) => return misuse(cause, USAGE),
     };
-    if args.has('R') {
-        return misuse("-R is not there yet", USAGE);
-    }
     set_verbose(args.has('v'));
     match run(&args) {
         Ok((status, _)) if args.has('n') || args.has('s') => status.into(),
@@ -83,37 +80,32 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     let mut errors = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
-        let contents =
-            spool.map_err(one).and_then(|spool| prepare(&config, table, spool, pf.as_ref(), force));
-        match contents.and_then(|contents| plan(&config, table, contents, pf.as_ref(), force).map_err(one)) {
-            Ok(plan) => plans.push(plan),
+        let contents = match args.has('R') {
+            true => previous(&config, table).map_err(one),
+            false => spool
+                .map_err(one)
+                .and_then(|spool| prepare(&config, table, spool, pf.as_ref(), force))
+                .map(Some),
+        };
+        match contents.and_then(|contents| {
+            contents
+                .map(|contents| plan(&config, table, contents, pf.as_ref(), force).map_err(one))
+                .transpose()
+        }) {
+            Ok(plan) => plans.extend(plan),
             Err(causes) => errors.extend(causes),
         }
     }
+    if plans.is_empty() && errors.is_empty() {
+        errors.push(Error::new("-R", "no table has changed yet, there is no previous policy"));
+    }
 
-    let mut changed = false;
-    if dry_run {
-        for plan in &plans {
-            match rehearse(&config, plan, pf.as_ref()) {
-                Ok(would_change) => changed |= would_change,
-                Err(error) => errors.push(error),
-            }
-        }
-    } else {
-        plans.retain(Plan::changes);
-        for plan in plans.iter().rev() {
-            let kind = if plan.table == Table::Block { "blocked" } else { "allowed" };
-            say(format_args!("Adding {} {kind} addresses", plan.contents.len()));
-        }
-        for plan in &plans {
-            match carry_out(&config, plan, pf.as_ref()) {
-                Ok(()) => changed = true,
-                Err(error) => errors.push(error),
-            }
-        }
-        if changed && errors.is_empty() && pf.is_some() {
-            say("Reloading pf...done");
-        }
+    let changed = match dry_run {
+        true => rehearse_all(&config, &plans, pf.as_ref(), &mut errors),
+        false => carry_out_all(&config, &plans, pf.as_ref(), &mut errors),
+    };
+    if args.has('R') && changed && !dry_run {
+        print("back to the previous policy; the next tsload takes what is in the spool again");
     }
     match (errors.is_empty(), changed) {
         (false, _) => Err(errors),

@@ -439,6 +439,42 @@ fn a_second_run_leaves_the_first_alone() {
 }
 
 #[test]
+fn goes_back_to_the_previous_policy_and_forth_again() {
+    let (machine, model) = ready();
+    let output = tsload(&machine, &model, &["-R"]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("there is no previous policy"), "{}", words(&output));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.spool(Block, ["192.0.0.0/8", "203.0.113.0/24"]);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let (table, file) =
+        (|| model.table("", "ThreatSTOP-Block").unwrap().list(), || machine.table_file(Block));
+    let (new_table, new_file) = (table(), file());
+    assert!(new_table.iter().any(|entry| entry.starts_with('!')));
+
+    let output = tsload(&machine, &model, &["-R", "-n"]);
+    assert_status(&output, 0);
+    assert_eq!((table(), file()), (new_table.clone(), new_file.clone()), "a dry run");
+    let output = tsload(&machine, &model, &["-R"]);
+    assert_status(&output, 0);
+    assert!(words(&output).contains("back to the previous policy"), "{}", words(&output));
+    assert_eq!(table(), POLICY);
+    assert_eq!(file().lines().count(), POLICY.len());
+    assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.7/32"], "it did not change");
+    assert_status(&tsload(&machine, &model, &["-R"]), 0);
+    assert_eq!((table(), file()), (new_table, new_file));
+
+    machine.write("db/ThreatSTOP-Block.pftable.1", "self\n");
+    let output = tsload(&machine, &model, &["-R"]);
+    assert_status(&output, 1);
+    assert!(
+        stderr(&output).contains("ThreatSTOP-Block.pftable.1: line 1: not a numeric prefix"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
 fn prints_what_the_tables_did() {
     let (machine, model) = ready();
     let output = tsload(&machine, &model, &["-s"]);
@@ -468,7 +504,7 @@ fn prints_what_the_tables_did() {
 #[test]
 fn misuse_prints_the_usage() {
     let (machine, model) = ready();
-    for args in [&["-x"][..], &["operand"], &["-R"]] {
+    for args in [&["-x"][..], &["operand"], &["-c"]] {
         let output = tsload(&machine, &model, args);
         assert_status(&output, 1);
         assert!(stderr(&output).contains("usage: tsload [-fnRsv] [-c file]"), "{}", words(&output));
