@@ -161,10 +161,12 @@ impl<const OPS: usize> PfrTstats<OPS> {
                 [self.packets, self.bytes].map(|both| both.map(|direction| of(&direction)));
             Traffic { packets, bytes }
         };
+        let [rules, _anchors] = self.refcnt;
         TableStats {
             name: self.table.name().to_vec(),
             flags: self.table.flags,
             count: u64::try_from(self.cnt).unwrap_or(0),
+            rules: u64::try_from(rules).unwrap_or(0),
             blocked: count(0),
             passed: count(pass),
             matches: self.matches,
@@ -192,9 +194,11 @@ pub struct TableStats {
     pub flags: u32,
     /// Number of addresses.
     pub count: u64,
-    /// What rules that refer to it blocked.
+    /// Number of rules that refer to it.
+    pub rules: u64,
+    /// What these rules blocked.
     pub blocked: Traffic,
-    /// What rules that refer to it passed.
+    /// What they passed.
     pub passed: Traffic,
     /// Look-ups that found an address.
     pub matches: u64,

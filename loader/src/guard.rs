@@ -7,6 +7,7 @@ use common::set::PrefixSet;
 use common::{Config, Table};
 
 use crate::contents::Contents;
+use crate::protected::{self, Reason};
 
 /// A rule that a policy breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,24 +25,61 @@ const UNICAST4: u128 = 224 << 24;
 /// IPv6 global unicast (RFC 4291): 2000::/3.
 const UNICAST6: u128 = 1 << 125;
 
-/// What a table shall hold of a policy, and the rules that this breaks.
+/// A policy after the guards.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the table shall hold.
+    pub contents: Contents,
+    /// The rules that this breaks.
+    pub violations: Vec<Violation>,
+    /// What was protected against what, in words.
+    pub notes: Vec<String>,
+}
+
+/// Makes what a table shall hold of a policy, and finds the rules that this breaks.
 ///
 /// What is too wide is looked for in the policy as it came; whether it vanished, in what is left
 /// of it: a policy of protected prefixes alone is an empty one. `previous` is the number of
 /// prefixes that the table had.
-pub fn check(set: PrefixSet, table: Table, config: &Config, previous: usize) -> (Contents, Vec<Violation>) {
+pub fn check(
+    set: PrefixSet,
+    table: Table,
+    config: &Config,
+    protected: &[Reason],
+    previous: usize,
+) -> Checked {
     match table {
         Table::Allow => {
             let violations = allow_violations(&set, config);
-            (Contents { prefixes: set, exceptions: PrefixSet::default() }, violations)
+            let contents = Contents { prefixes: set, exceptions: PrefixSet::default() };
+            Checked { contents, violations, notes: Vec::new() }
         }
         Table::Block => {
-            let contents = protect(&set, &config.never_block.iter().copied().collect());
+            let (contents, dropped) = protect(&set, &protected::set(protected));
             let mut violations = too_wide(&set, config);
             violations.extend(vanished(contents.prefixes.len(), config, previous));
-            (contents, violations)
+            let notes = notes(&contents, &dropped, protected);
+            Checked { contents, violations, notes }
         }
     }
+}
+
+/// A line for each protected prefix that the policy would have blocked, all or in part.
+fn notes(contents: &Contents, dropped: &PrefixSet, protected: &[Reason]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (net, reason) in protected {
+        let inside = dropped.iter().filter(|listed| net.contains(listed)).count();
+        let exempted = contents.exceptions.iter().any(|exception| exception == *net);
+        if inside > 0 {
+            lines.push(format!("{net} is not blocked ({reason}): {inside} listed prefixes left out"));
+        }
+        if exempted {
+            lines.push(format!("{net} is not blocked ({reason}): it is exempted from a listed prefix"));
+        }
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    lines
 }
 
 fn allow_violations(set: &PrefixSet, config: &Config) -> Vec<Violation> {
@@ -118,11 +156,11 @@ fn addresses6(set: &PrefixSet) -> u128 {
 
 /// Takes the protected prefixes out of a block list, exactly, given pf's longest match: prefixes
 /// equal to or inside a protected one are dropped, and one that contains a protected prefix gets
-/// an exception.
-fn protect(block: &PrefixSet, protected: &PrefixSet) -> Contents {
-    let (_dropped, prefixes) = block.part(protected);
+/// an exception. Returns what was dropped, too.
+fn protect(block: &PrefixSet, protected: &PrefixSet) -> (Contents, PrefixSet) {
+    let (dropped, prefixes) = block.part(protected);
     let (exceptions, _) = protected.part(&prefixes);
-    Contents { prefixes, exceptions }
+    (Contents { prefixes, exceptions }, dropped)
 }
 
 #[cfg(test)]
@@ -141,7 +179,9 @@ mod tests {
     }
 
     fn found(list: &str, table: Table, settings: &str, previous: usize) -> Vec<(String, bool)> {
-        let (_, violations) = check(set(list), table, &config(settings), previous);
+        let config = config(settings);
+        let protected: Vec<Reason> = config.never_block.iter().map(|net| (*net, "NEVER_BLOCK")).collect();
+        let violations = check(set(list), table, &config, &protected, previous).violations;
         violations.into_iter().map(|violation| (violation.cause, violation.passable)).collect()
     }
 
@@ -219,12 +259,22 @@ mod tests {
 
     #[test]
     fn protected_networks_are_taken_out() {
-        let contents = protect(
+        let (contents, dropped) = protect(
             &set("10.1.2.3 10.0.0.0/8 9.0.0.0/8 192.0.2.0/24"),
             &set("10.0.0.0/8 192.0.2.128/25 172.16.0.0/12"),
         );
         assert_eq!(contents.prefixes, set("9.0.0.0/8 192.0.2.0/24"));
         assert_eq!(contents.exceptions, set("192.0.2.128/25"));
+        let reasons: Vec<Reason> = ["10.0.0.0/8", "192.0.2.128/25", "172.16.0.0/12"]
+            .map(|net| (net.parse().unwrap(), "a reason"))
+            .to_vec();
+        assert_eq!(
+            notes(&contents, &dropped, &reasons),
+            [
+                "10.0.0.0/8 is not blocked (a reason): 1 listed prefixes left out",
+                "192.0.2.128/25 is not blocked (a reason): it is exempted from a listed prefix",
+            ]
+        );
     }
 
     /// What pf does: the longest entry that covers the address decides.
@@ -242,7 +292,7 @@ mod tests {
                 .map(|(low, length)| IpNet::V4(Ipv4Net::new([192, 0, 2, low].into(), length).unwrap()))
                 .collect::<PrefixSet>();
             let (block, protected) = (nets(block), nets(protected));
-            let contents = protect(&block, &protected);
+            let (contents, _) = protect(&block, &protected);
             for low in 0..=255u8 {
                 let address = std::net::IpAddr::from([192, 0, 2, low]);
                 let listed = block.iter().any(|net| net.contains(&address));

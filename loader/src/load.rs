@@ -12,15 +12,18 @@ use nix::errno::Errno;
 
 use crate::abi::Abi;
 use crate::contents::Contents;
+use crate::guard::{self, Checked};
 use crate::pf::{Changes, Device, Refusal};
-use crate::{contents, guard, spool};
+use crate::protected::Reason;
+use crate::room::{self, Limits, Use};
+use crate::{contents, spool};
 
 /// The device with what had to be asked of it before the sandbox.
 pub struct Pf<A: Abi> {
     /// The open device.
     pub device: Device<A>,
-    /// The limit `table-entries`.
-    pub entry_limit: u32,
+    /// What it has room for.
+    pub limits: Limits,
 }
 
 /// Reads a table's spool file and makes what the table shall hold of it; with `force`, past the
@@ -32,9 +35,10 @@ pub fn prepare<A: Abi>(
     config: &Config,
     table: Table,
     spool: File,
+    protected: &[Reason],
     pf: Option<&Pf<A>>,
     force: bool,
-) -> Result<Contents, Vec<Error>> {
+) -> Result<(Contents, Vec<String>), Vec<Error>> {
     let one = |error| vec![error];
     let path = config.policy_file(table);
     let set = spool::read(spool, &path, table).map_err(one)?;
@@ -43,13 +47,13 @@ pub fn prepare<A: Abi>(
     let in_file = read(&settings.file).ok().flatten().map_or(0, |contents| contents.prefixes.len());
     let in_kernel = pf.map_or(Ok(None), |pf| table_count(pf, &settings.name)).map_err(one)?.unwrap_or(0);
     let previous = in_file.max(usize::try_from(in_kernel).unwrap_or(usize::MAX));
-    let (contents, violations) = guard::check(set, table, config, previous);
+    let Checked { contents, violations, notes } = guard::check(set, table, config, protected, previous);
     let violations: Vec<Error> = violations
         .into_iter()
         .filter(|violation| !(force && violation.passable))
         .map(|violation| Error::new(path.display(), violation.cause))
         .collect();
-    if violations.is_empty() { Ok(contents) } else { Err(violations) }
+    if violations.is_empty() { Ok((contents, notes)) } else { Err(violations) }
 }
 
 /// Opens a table file; `None` if there is none yet.
@@ -94,6 +98,8 @@ pub struct Plan {
     swap: bool,
     /// The file has to be replaced.
     write: bool,
+    /// What is worth saying about it, once.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -113,21 +119,37 @@ pub fn plan<A: Abi>(
     config: &Config,
     table: Table,
     contents: Contents,
+    notes: Vec<String>,
     pf: Option<&Pf<A>>,
     force: bool,
 ) -> Result<Plan, Error> {
     let settings = config.table(table);
     let write = !is_written(&settings.file, &contents)?;
-    let Some(pf) = pf else {
-        return Ok(Plan { table, contents, make: false, swap: false, write });
-    };
-    if contents.len() as u64 > u64::from(pf.entry_limit) {
-        return Err(about(&settings.name, no_room(contents.len(), pf)));
-    }
+    let mut plan = Plan { table, contents, make: false, swap: false, write, notes };
+    let Some(pf) = pf else { return Ok(plan) };
     let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
     let count = table_count(pf, &settings.name)?;
-    let swap = force || write || interrupted || count != Some(contents.len() as u64);
-    Ok(Plan { table, contents, make: count.is_none(), swap, write })
+    let wanted = plan.contents.len() as u64;
+    plan.make = count.is_none();
+    plan.swap = force || write || interrupted || count != Some(wanted);
+    let usage = Use {
+        total: pf.device.total()?,
+        table: count.unwrap_or(0),
+        added: additions(&plan.contents, &settings.file, count)?,
+        wanted,
+    };
+    if let Some(refusal) = room::refusal(pf.limits, usage).filter(|_| plan.swap) {
+        return Err(about(&settings.name, refusal));
+    }
+    plan.notes.extend(room::warning(pf.limits, usage));
+    Ok(plan)
+}
+
+/// What a swap adds to a table that has `count` addresses: if its file agrees with that, what is
+/// not in the file, else at most everything.
+fn additions(contents: &Contents, file: &Path, count: Option<u64>) -> Result<u64, Error> {
+    let old = read(file)?.filter(|old| count == Some(old.len() as u64));
+    Ok(old.map_or(contents.len() as u64, |old| room::additions(contents, &old)))
 }
 
 /// Carries out all plans, the allow table's first, and goes on where one fails. Returns whether
@@ -189,7 +211,7 @@ fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result
         let name = &settings.name;
         if plan.make {
             pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
-            say(format_args!("{name}: made; no rule refers to it until pf.conf has one"));
+            say(format_args!("{name}: made"));
         }
         if plan.swap {
             new.keep();
@@ -265,7 +287,13 @@ fn set_addresses<A: Abi>(
 /// The kernel's refusal of a swap, with the setting that helps.
 fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
     match refusal.0 {
-        Errno::ENOMEM => no_room(count, pf),
+        // The room was enough a moment ago.
+        Errno::ENOMEM => {
+            let total = pf.device.total().unwrap_or(0);
+            let count = count as u64;
+            let usage = Use { total, table: 0, added: count.max(pf.limits.entries), wanted: count };
+            room::refusal(pf.limits, usage).unwrap_or_else(|| refusal.advice())
+        }
         // OpenBSD has no limit on the length of a list, and nothing else in it can be wrong.
         Errno::EINVAL if cfg!(target_os = "freebsd") => {
             format!("the kernel takes no list of {count}; set the sysctl net.pf.request_maxcount to more")
@@ -274,17 +302,28 @@ fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
     }
 }
 
-/// Says by how much the limit is too low. While a ruleset is loaded, pf holds old and new
-/// addresses side by side, so what is advised is twice what is needed.
-fn no_room<A: Abi>(count: usize, pf: &Pf<A>) -> String {
-    let others = pf.device.total().unwrap_or(0);
-    let needed = others.saturating_add(count as u64).saturating_mul(2).max(u64::from(pf.entry_limit) + 1);
-    let enough = needed.div_ceil(100_000).saturating_mul(100_000);
-    format!(
-        "no room for {count} addresses beside the {others} there are: the limit for all tables is {}; \
-         put \"set limit table-entries {enough}\" above the tables in /etc/pf.conf and run pfctl -f /etc/pf.conf",
-        pf.entry_limit
-    )
+/// A note for each table that no rule refers to: it is loaded, and does nothing.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn unused<A: Abi>(config: &Config, pf: &Pf<A>) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    for table in Table::BOTH {
+        let name = &config.table(table).name;
+        if pf.device.table(name)?.is_none_or(|table| table.rules > 0) {
+            continue;
+        }
+        let rules = match table {
+            Table::Allow => format!("\"pass in quick from <{name}>\" and \"pass out quick to <{name}>\""),
+            Table::Block => {
+                format!(
+                    "\"block drop in log quick from <{name}>\" and \"block drop out log quick to <{name}>\""
+                )
+            }
+        };
+        notes.push(format!("table {name}: no rule refers to it; put {rules} into /etc/pf.conf"));
+    }
+    Ok(notes)
 }
 
 /// The number of addresses that the table holds; `None` if it was not made yet.

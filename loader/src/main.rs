@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use common::args::{self, Args};
 use common::message::{finish, misuse, print, say, set_verbose, warn};
-use common::replace::all_names;
+use common::replace::{all_names, temporary_name};
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
-use loader::load::{Pf, Plan, carry_out_all, plan, prepare, previous, rehearse_all};
+use loader::load::{Pf, Plan, carry_out_all, plan, prepare, previous, rehearse_all, unused};
 use loader::pf::Device;
-use loader::{spool, statistics};
+use loader::room::Limits;
+use loader::{protected, said, spool, statistics};
 
 const USAGE: &str = "usage: tsload [-fnRsv] [-c file]";
 
@@ -64,7 +65,9 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
         return Ok((Status::Nothing, busy));
     }
 
-    // What pledge forbids later: opening the device and the spool, and asking for pf's limit.
+    // What pledge forbids later: asking for addresses, routes and limits; opening the device and
+    // the spool.
+    let protected = protected::reasons(&config).map_err(one)?;
     let pf = if config.reload_pf { Some(open_pf(&config, !dry_run).map_err(one)?) } else { None };
     let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), fetcher.uid)));
 
@@ -80,18 +83,21 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     let mut errors = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
-        let contents = match args.has('R') {
-            true => previous(&config, table).map_err(one),
+        let prepared = match args.has('R') {
+            true => previous(&config, table)
+                .map(|contents| contents.map(|contents| (contents, Vec::new())))
+                .map_err(one),
             false => spool
                 .map_err(one)
-                .and_then(|spool| prepare(&config, table, spool, pf.as_ref(), force))
+                .and_then(|spool| prepare(&config, table, spool, &protected, pf.as_ref(), force))
                 .map(Some),
         };
-        match contents.and_then(|contents| {
-            contents
-                .map(|contents| plan(&config, table, contents, pf.as_ref(), force).map_err(one))
-                .transpose()
-        }) {
+        let planned = prepared.and_then(|prepared| {
+            let plan =
+                |(contents, notes)| plan(&config, table, contents, notes, pf.as_ref(), force).map_err(one);
+            prepared.map(plan).transpose()
+        });
+        match planned {
             Ok(plan) => plans.extend(plan),
             Err(causes) => errors.extend(causes),
         }
@@ -104,6 +110,11 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
         true => rehearse_all(&config, &plans, pf.as_ref(), &mut errors),
         false => carry_out_all(&config, &plans, pf.as_ref(), &mut errors),
     };
+    if !dry_run && errors.is_empty() {
+        let mut notes: Vec<String> = plans.into_iter().flat_map(|plan| plan.notes).collect();
+        notes.extend(pf.as_ref().map_or(Ok(Vec::new()), |pf| unused(&config, pf)).map_err(one)?);
+        said::once(&config.said_file(), &notes).map_err(one)?;
+    }
     if args.has('R') && changed && !dry_run {
         print("back to the previous policy; the next tsload takes what is in the spool again");
     }
@@ -141,14 +152,16 @@ fn one(error: Error) -> Vec<Error> {
 
 fn open_pf(config: &Config, change: bool) -> Result<Pf<Native>, Error> {
     let device = Device::open(&config.anchor, change)?;
-    let entry_limit = device.entry_limit()?;
-    Ok(Pf { device, entry_limit })
+    let limits = Limits::of(&device)?;
+    Ok(Pf { device, limits })
 }
 
 /// The directories for reading, because a rename is only safe when they are written out, and the
 /// files under all their names.
 fn unveil_files(config: &Config) -> Result<(), Error> {
-    let mut paths: Vec<(PathBuf, &str)> = Vec::new();
+    let said = config.said_file();
+    let mut paths: Vec<(PathBuf, &str)> =
+        vec![(config.spool_dir.clone(), "r"), (temporary_name(&said), "rwc"), (said, "rwc")];
     for table in Table::BOTH {
         let file = &config.table(table).file;
         paths.push((directory(file).to_owned(), "r"));

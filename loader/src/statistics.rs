@@ -72,6 +72,7 @@ mod tests {
             name: b"ThreatSTOP-Block".to_vec(),
             flags: 0,
             count: 26_424,
+            rules: 2,
             blocked: Traffic { packets: [1200, 34], bytes: [76_800, 2040] },
             passed: Traffic::default(),
             matches: 1234,

@@ -149,7 +149,8 @@ fn a_failure_at_any_call_is_repaired_by_the_next_run() {
             assert!(list == POLICY || list == hosts(91, 5), "{errno} at {nth}: {list:?}");
             if failed {
                 assert!(stderr(&output).contains("tsload: "), "{}", words(&output));
-                assert_status(&tsload(&machine, &model, &[]), 0);
+                // Nothing is left to do if it was the last call that failed.
+                assert!(matches!(tsload(&machine, &model, &[]).status.code(), Some(0 | 2)));
             }
             assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 5));
             assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.8/32"]);
@@ -198,7 +199,7 @@ fn what_pf_cannot_hold_is_not_tried() {
     machine.spool(Block, hosts(91, 51));
     let output = tsload(&machine, &model, &[]);
     assert_status(&output, 1);
-    assert!(stderr(&output).contains("no room for 51 addresses"), "{}", words(&output));
+    assert!(stderr(&output).contains("no room for 51 more addresses"), "{}", words(&output));
     assert!(model.calls().iter().all(|call| call.errno == 0), "{:?}", model.calls());
     assert_eq!(machine.table_file(Block), "");
 }
@@ -275,13 +276,99 @@ fn tables_in_an_anchor() {
 #[test]
 fn protected_networks_are_exceptions() {
     let (machine, model) = ready();
-    machine.spool(Block, ["10.1.2.0/24", "192.0.0.0/8"]);
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    let wanted = ["192.0.0.0/8", "!192.124.129.0/24", "!192.168.0.0/16"];
+    machine.configure("BLOCK_LIST=block.example\nNEVER_BLOCK=\"64.1.0.0/16 64.2.3.0/24 65.0.0.0/8\"\n");
+    machine.spool(Block, ["64.0.0.0/8", "65.1.2.3/32"]);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    let wanted = ["64.0.0.0/8", "!64.1.0.0/16", "!64.2.3.0/24"];
     assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), wanted);
     assert_eq!(machine.table_file(Block), wanted.join("\n") + "\n");
-    assert!(!model.matches("", "ThreatSTOP-Block", "192.168.1.1".parse().unwrap()));
-    assert!(model.matches("", "ThreatSTOP-Block", "192.0.2.1".parse().unwrap()));
+    assert!(!model.matches("", "ThreatSTOP-Block", "64.1.1.1".parse().unwrap()));
+    assert!(model.matches("", "ThreatSTOP-Block", "64.3.1.1".parse().unwrap()));
+    // Said once, and again only when it changes.
+    let said = stderr(&output);
+    assert!(
+        said.contains("tsload: 65.0.0.0/8 is not blocked (NEVER_BLOCK): 1 listed prefixes left out\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("64.1.0.0/16 is not blocked (NEVER_BLOCK): it is exempted from a listed prefix"),
+        "{said}"
+    );
+    machine.spool(Block, ["64.0.0.0/8", "65.1.2.3/32", "91.0.0.1/32"]);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    assert!(output.stderr.is_empty(), "{}", words(&output));
+    machine.spool(Block, ["64.0.0.0/8", "91.0.0.1/32"]);
+    let output = tsload(&machine, &model, &[]);
+    assert!(
+        !stderr(&output).contains("65.0.0.0/8") && stderr(&output).contains("64.1.0.0/16"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
+fn this_machine_is_not_cut_off() {
+    let addresses = nix::ifaddrs::getifaddrs().unwrap().filter_map(|interface| {
+        let address = interface.address?.as_sockaddr_in()?.ip();
+        (!address.is_loopback()).then_some(address)
+    });
+    let own: Vec<std::net::Ipv4Addr> = addresses.collect();
+    let Some(address) = own.first() else {
+        return tests::machine::skip("an IPv4 address beside 127.0.0.1");
+    };
+    let (machine, model) = ready();
+    machine.configure("BLOCK_LIST=block.example\nNEVER_BLOCK=\n");
+    machine.spool(Block, [format!("{}.0.0.0/8", address.octets()[0])]);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert!(!model.matches("", "ThreatSTOP-Block", (*address).into()));
+    assert!(model.table("", "ThreatSTOP-Block").unwrap().list().len() > 1);
+}
+
+#[test]
+fn a_table_without_rules_is_said_once() {
+    let (machine, _) = ready();
+    let model = Model::new(Os::OpenBsd);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    let said = stderr(&output);
+    for line in [
+        "tsload: table ThreatSTOP-Allow: no rule refers to it; put \"pass in quick from <ThreatSTOP-Allow>\" and",
+        "tsload: table ThreatSTOP-Block: no rule refers to it; put \"block drop in log quick from <ThreatSTOP-Block>\" and",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 2);
+    assert!(output.stderr.is_empty(), "{}", words(&output));
+    model.load_rules(RULES).unwrap();
+    assert!(tsload(&machine, &model, &["-f"]).stderr.is_empty());
+    model.load_rules("table <ThreatSTOP-Block> persist\ntable <ThreatSTOP-Allow> persist\npass").unwrap();
+    assert!(stderr(&tsload(&machine, &model, &[])).contains("no rule refers to it"));
+}
+
+#[test]
+fn room_is_counted_before_the_kernel_is_asked() {
+    let (machine, model) = ready();
+    model.load_rules(&format!("set limit table-entries 250\n{RULES}")).unwrap();
+    machine.spool(Block, hosts(91, 100));
+    // Twice 101 addresses fit; loading pf.conf again is no problem.
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    assert!(output.stderr.is_empty(), "{}", words(&output));
+    // 100 other addresses fit beside the old ones, 150 do not.
+    machine.spool(Block, hosts(92, 150));
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    let wanted = "no room for 150 more addresses beside the 101 in all tables: the limit is 250";
+    assert!(stderr(&output).contains(wanted), "{}", words(&output));
+    // What stays needs no room: 60 more beside the 100.
+    machine.spool(Block, hosts(91, 160));
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    assert!(stderr(&output).contains("no room for loading pf.conf again"), "{}", words(&output));
+    assert!(model.calls().iter().all(|call| call.errno == 0), "the kernel was never asked in vain");
 }
 
 /// Runs tsload on a spool that it must refuse: it names the cause and touches nothing.

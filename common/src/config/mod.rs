@@ -234,6 +234,11 @@ impl Config {
         self.spool_dir.join("ledger")
     }
 
+    /// What tsload said last, so that it says it once: `SPOOL_DIR/said`.
+    pub fn said_file(&self) -> PathBuf {
+        self.spool_dir.join("said")
+    }
+
     /// A configuration in which every key has its default, before `finish`.
     fn unset() -> Config {
         let mut config = Config {
