@@ -9,16 +9,50 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-/// open(2) in all its forms, and the ioctls of group 'D'.
-pub fn watched() -> Watched {
-    Watched {
-        calls: vec![
-            #[cfg(target_arch = "x86_64")]
-            libc::SYS_open,
-            libc::SYS_openat,
-            libc::SYS_openat2,
-        ],
-        ioctl_group: b'D',
+/// open(2) in all its forms, and the ioctls of group 'D'; to be sabotaged, every call that a program makes after its exec(2).
+pub fn watched(sabotage: Option<Sabotage>) -> Watched {
+    let opens = [
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+    ];
+    // sendmsg(2) hands us the listener: nobody could answer it.
+    let all = |call: &libc::c_long| ![libc::SYS_ioctl, libc::SYS_sendmsg, libc::SYS_execve].contains(call);
+    let calls = match sabotage {
+        None => opens.to_vec(),
+        Some(_) => (0..=LAST_CALL).filter(all).collect(),
+    };
+    Watched { calls, ioctl_group: b'D' }
+}
+
+/// The last system call that programs may make: landlock_restrict_self(2), the same number on all newer architectures.
+const LAST_CALL: libc::c_long = 446;
+
+/// What happens to a program in the middle of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// It is killed before its nth system call.
+    Kill(usize),
+    /// Its nth call that writes to a file system fails with this errno.
+    Fail(usize, i32),
+}
+
+/// Whether a call changes a file or a directory.
+fn writes(request: &Request) -> bool {
+    let [_, _, flags, ..] = request.arguments;
+    match request.number {
+        libc::SYS_openat => flags as i32 & libc::O_CREAT != 0,
+        // Output is no file system.
+        libc::SYS_write => request.arguments[0] > 2,
+        libc::SYS_fsync
+        | libc::SYS_renameat
+        | libc::SYS_renameat2
+        | libc::SYS_linkat
+        | libc::SYS_unlinkat => true,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename | libc::SYS_link | libc::SYS_unlink => true,
+        _ => false,
     }
 }
 
@@ -49,6 +83,18 @@ impl Device {
     /// A device in front of that kernel.
     pub fn new(shared: Shared) -> Result<Device, Refused> {
         Ok(Device { shared, read_only: StandIn::new()?, writable: StandIn::new()? })
+    }
+
+    /// Counts the calls until the one that is sabotaged.
+    fn sabotage(&self, request: &Request) -> Option<Answer> {
+        let mut state = self.shared.lock();
+        let (nth, answer) = match state.sabotage? {
+            Sabotage::Kill(nth) => (nth, Answer::Kill),
+            Sabotage::Fail(nth, errno) if writes(request) => (nth, Answer::Fail(errno)),
+            Sabotage::Fail(..) => return None,
+        };
+        state.steps += 1;
+        (state.steps == nth).then_some(answer)
     }
 
     fn open(&self, request: &Request, memory: &mut ProcessMemory) -> Result<Answer, Refused> {
@@ -100,10 +146,13 @@ impl Device {
 
     /// Answers one watched call. Errors: what the kernel refused.
     pub fn answer(&self, request: &Request, memory: &mut ProcessMemory) -> Result<Answer, Refused> {
-        if request.number == libc::SYS_ioctl {
-            self.ioctl(request, memory)
-        } else {
-            self.open(request, memory)
+        if let Some(answer) = self.sabotage(request) {
+            return Ok(answer);
+        }
+        match request.number {
+            libc::SYS_ioctl => self.ioctl(request, memory),
+            number if watched(None).calls.contains(&number) => self.open(request, memory),
+            _ => Ok(Answer::Continue),
         }
     }
 }

@@ -33,6 +33,7 @@ pub use program::ProgramCopy;
 pub use supervise::{Refused, Supervised};
 
 use device::Device;
+pub use device::Sabotage;
 use ioctl::{Memory, Outcome};
 use kernel::{Kernel, TableId};
 use memory::ProcessMemory;
@@ -78,6 +79,9 @@ struct State {
     /// Errors to fail with, by number of the DIOCRSETADDRS.
     swap_failures: BTreeMap<usize, i32>,
     asleep: bool,
+    sabotage: Option<Sabotage>,
+    /// Calls that were counted for it.
+    steps: usize,
 }
 
 impl State {
@@ -93,6 +97,8 @@ impl State {
             deny_writing: None,
             swap_failures: BTreeMap::new(),
             asleep: false,
+            sabotage: None,
+            steps: 0,
         }
     }
 
@@ -245,6 +251,20 @@ impl Model {
         state.swap_failures.insert(number, errno);
     }
 
+    /// Does this to the next program that runs. Returns from `run` as usual; `steps` tells whether it came to that.
+    pub fn sabotage(&self, sabotage: Sabotage) {
+        let mut state = self.shared.lock();
+        (state.sabotage, state.steps) = (Some(sabotage), 0);
+    }
+
+    /// Ends the sabotage, and tells how many calls were counted for it.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        let mut state = self.shared.lock();
+        state.sabotage = None;
+        state.steps
+    }
+
     /// From now on `open("/dev/pf")` for writing fails with `errno`.
     pub fn deny_writing(&self, errno: i32) {
         self.shared.lock().deny_writing = Some(errno);
@@ -288,7 +308,8 @@ impl Model {
 
     fn supervise(&self, command: &mut Command, limit: Option<Duration>) -> Result<Supervised, Refused> {
         let device = Device::new(self.shared.clone())?;
+        let sabotage = self.shared.lock().sabotage;
         let answer = move |request: &Request, memory: &mut ProcessMemory| device.answer(request, memory);
-        supervise::spawn(command, &device::watched(), answer, limit)
+        supervise::spawn(command, &device::watched(sabotage), answer, limit)
     }
 }

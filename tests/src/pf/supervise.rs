@@ -81,6 +81,8 @@ pub enum Answer {
     Descriptor(OwnedFd, bool),
     /// Leave the caller waiting.
     Never,
+    /// Kill the process before it does the call.
+    Kill,
 }
 
 /// A program under supervision.
@@ -351,6 +353,10 @@ fn serve(
                     if let Some(refused) = memory.refusal() {
                         return Err(refused);
                     }
+                    if matches!(answer, Answer::Kill) && valid(listener, id) {
+                        // SAFETY: kill takes plain numbers; the thread waits for our answer, so its number is not another's.
+                        unsafe { libc::kill(request.thread as i32, libc::SIGKILL) };
+                    }
                     respond(listener, id, answer)?;
                 }
                 _ => {}
@@ -405,7 +411,7 @@ fn respond(listener: &OwnedFd, id: u64, answer: Answer) -> Result<(), Refused> {
     let mut response = roomy::<libc::seccomp_notif_resp>();
     response.ours.id = id;
     match answer {
-        Answer::Never => return Ok(()),
+        Answer::Never | Answer::Kill => return Ok(()),
         Answer::Success => {}
         Answer::Continue => response.ours.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
         Answer::Fail(errno) => response.ours.error = -errno,
