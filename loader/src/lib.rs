@@ -6,6 +6,7 @@
 pub mod abi;
 pub mod contents;
 pub mod guard;
+pub mod lines;
 pub mod load;
 pub mod pf;
 pub mod protected;

@@ -6,92 +6,42 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::message::{print, say};
-use common::replace::{self, Replacement, previous_name, temporary_name};
+use common::replace::{Replacement, previous_name, temporary_name};
 use common::{Config, Error, Table};
 use nix::errno::Errno;
 
 use crate::abi::Abi;
-use crate::contents::Contents;
+use crate::contents::{self, Contents};
 use crate::guard::{self, Checked};
 use crate::pf::{Changes, Device, Refusal};
 use crate::protected::Reason;
 use crate::room::{self, Limits, Use};
-use crate::{contents, spool};
+use crate::spool;
 
-/// The device with what had to be asked of it before the sandbox.
+/// What a run works with, all of it had before the sandbox.
+pub struct Run<'a, A: Abi> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// pf, unless only files are wanted (`RELOAD_PF=no`).
+    pub pf: Option<Pf<A>>,
+    /// What is never blocked.
+    pub protected: Vec<Reason>,
+    /// Past the guards that let it pass, and swap even if nothing seems to have changed.
+    pub force: bool,
+}
+
+/// pf, and what it has room for.
 pub struct Pf<A: Abi> {
     /// The open device.
     pub device: Device<A>,
-    /// What it has room for.
+    /// Its limits.
     pub limits: Limits,
-}
-
-/// Reads a table's spool file and makes what the table shall hold of it; with `force`, past the
-/// guards that let it pass.
-///
-/// # Errors
-/// Every reason for which the table keeps what it has.
-pub fn prepare<A: Abi>(
-    config: &Config,
-    table: Table,
-    spool: File,
-    protected: &[Reason],
-    pf: Option<&Pf<A>>,
-    force: bool,
-) -> Result<(Contents, Vec<String>), Vec<Error>> {
-    let one = |error| vec![error];
-    let path = config.policy_file(table);
-    let set = spool::read(spool, &path, table).map_err(one)?;
-    let settings = config.table(table);
-    // A file that is damaged will be replaced; until then the kernel knows what there was.
-    let in_file = read(&settings.file).ok().flatten().map_or(0, |contents| contents.prefixes.len());
-    let in_kernel = pf.map_or(Ok(None), |pf| table_count(pf, &settings.name)).map_err(one)?.unwrap_or(0);
-    let previous = in_file.max(usize::try_from(in_kernel).unwrap_or(usize::MAX));
-    let Checked { contents, violations, notes } = guard::check(set, table, config, protected, previous);
-    let violations: Vec<Error> = violations
-        .into_iter()
-        .filter(|violation| !(force && violation.passable))
-        .map(|violation| Error::new(path.display(), violation.cause))
-        .collect();
-    if violations.is_empty() { Ok((contents, notes)) } else { Err(violations) }
-}
-
-/// Opens a table file; `None` if there is none yet.
-fn open(path: &Path) -> Result<Option<File>, Error> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(path, &error)),
-    }
-}
-
-/// Whether a table file holds exactly these contents.
-fn is_written(path: &Path, contents: &Contents) -> Result<bool, Error> {
-    let Some(file) = open(path)? else { return Ok(false) };
-    replace::holds(file, |out| contents.write(out)).map_err(|error| Error::io(path, &error))
-}
-
-/// What a table held before its last change, from its `.1`; `None` if it has not changed yet.
-///
-/// # Errors
-/// The file cannot be read, or is damaged.
-pub fn previous(config: &Config, table: Table) -> Result<Option<Contents>, Error> {
-    read(&previous_name(&config.table(table).file))
-}
-
-/// Reads a table file; `None` if there is none.
-fn read(path: &Path) -> Result<Option<Contents>, Error> {
-    let Some(file) = open(path)? else { return Ok(None) };
-    let contents = contents::read(BufReader::with_capacity(64 << 10, file));
-    contents.map(Some).map_err(|cause| Error::new(path.display(), cause))
 }
 
 /// What has to be done to bring a table and its file to its contents.
 pub struct Plan {
-    /// The table.
-    pub table: Table,
-    /// What it shall hold.
-    pub contents: Contents,
+    table: Table,
+    contents: Contents,
     /// The table has to be made first.
     make: bool,
     /// The table's addresses have to be replaced.
@@ -102,170 +52,218 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-impl Plan {
-    /// Whether there is anything to do.
-    fn changes(&self) -> bool {
-        self.make || self.swap || self.write
-    }
-}
-
-/// Compares the contents with the table's file and with the number of addresses that the kernel
-/// has: if both agree there is nothing to do, unless `force` asks for a swap all the same, or an
-/// earlier run was interrupted and left its new file unfinished.
-///
-/// # Errors
-/// The file or the table cannot be looked at, or pf cannot hold so many addresses.
-pub fn plan<A: Abi>(
-    config: &Config,
-    table: Table,
-    contents: Contents,
-    notes: Vec<String>,
-    pf: Option<&Pf<A>>,
-    force: bool,
-) -> Result<Plan, Error> {
-    let settings = config.table(table);
-    let write = !is_written(&settings.file, &contents)?;
-    let mut plan = Plan { table, contents, make: false, swap: false, write, notes };
-    let Some(pf) = pf else { return Ok(plan) };
-    let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
-    let count = table_count(pf, &settings.name)?;
-    let wanted = plan.contents.len() as u64;
-    plan.make = count.is_none();
-    plan.swap = force || write || interrupted || count != Some(wanted);
-    let usage = Use {
-        total: pf.device.total()?,
-        table: count.unwrap_or(0),
-        added: additions(&plan.contents, &settings.file, count)?,
-        wanted,
-    };
-    if let Some(refusal) = room::refusal(pf.limits, usage).filter(|_| plan.swap) {
-        return Err(about(&settings.name, refusal));
-    }
-    plan.notes.extend(room::warning(pf.limits, usage));
-    Ok(plan)
-}
-
-/// What a swap adds to a table that has `count` addresses: if its file agrees with that, what is
-/// not in the file, else at most everything.
-fn additions(contents: &Contents, file: &Path, count: Option<u64>) -> Result<u64, Error> {
-    let old = read(file)?.filter(|old| count == Some(old.len() as u64));
-    Ok(old.map_or(contents.len() as u64, |old| room::additions(contents, &old)))
-}
-
-/// Carries out all plans, the allow table's first, and goes on where one fails. Returns whether
-/// anything changed.
-pub fn carry_out_all<A: Abi>(
-    config: &Config,
-    plans: &[Plan],
-    pf: Option<&Pf<A>>,
-    errors: &mut Vec<Error>,
-) -> bool {
-    let needed = || plans.iter().filter(|plan| plan.changes());
-    for plan in needed().rev() {
-        let kind = if plan.table == Table::Block { "blocked" } else { "allowed" };
-        say(format_args!("Adding {} {kind} addresses", plan.contents.len()));
-    }
-    let mut changed = false;
-    for plan in needed() {
-        match carry_out(config, plan, pf) {
-            Ok(()) => changed = true,
-            Err(error) => errors.push(error),
+impl<A: Abi> Run<'_, A> {
+    /// Reads a table's spool file, makes what the table shall hold of it, and plans how.
+    ///
+    /// # Errors
+    /// Every reason for which the table keeps what it has.
+    pub fn plan(&self, table: Table, spool: File) -> Result<Plan, Vec<Error>> {
+        let path = self.config.policy_file(table);
+        let set = spool::read(spool, &path, table).map_err(one)?;
+        let old = self.old(table);
+        let in_file = old.as_ref().map_or(0, |old| old.prefixes.len());
+        let in_kernel = usize::try_from(self.count(table).map_err(one)?.unwrap_or(0)).unwrap_or(usize::MAX);
+        let Checked { contents, violations, notes } =
+            guard::check(set, table, self.config, &self.protected, in_file.max(in_kernel));
+        let violations: Vec<Error> = violations
+            .into_iter()
+            .filter(|violation| !(self.force && violation.passable))
+            .map(|violation| Error::new(path.display(), violation.cause))
+            .collect();
+        if !violations.is_empty() {
+            return Err(violations);
         }
+        self.compare(table, contents, notes, old).map_err(one)
     }
-    if changed && errors.is_empty() && pf.is_some() {
-        say("Reloading pf...done");
-    }
-    changed
-}
 
-/// Prints what all plans would do. Returns whether anything would change.
-pub fn rehearse_all<A: Abi>(
-    config: &Config,
-    plans: &[Plan],
-    pf: Option<&Pf<A>>,
-    errors: &mut Vec<Error>,
-) -> bool {
-    let mut changed = false;
-    for plan in plans {
-        match rehearse(config, plan, pf) {
-            Ok(would_change) => changed |= would_change,
-            Err(error) => errors.push(error),
-        }
+    /// Plans how to load again what a table held before its last change, from its `.1`; `None` if
+    /// it has not changed yet.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn plan_back(&self, table: Table) -> Result<Option<Plan>, Error> {
+        let previous = read(&previous_name(&self.config.table(table).file))?;
+        previous.map(|contents| self.compare(table, contents, Vec::new(), self.old(table))).transpose()
     }
-    changed
-}
 
-/// Does what is planned. The new file is on disk beside the old one before pf is touched, and
-/// takes its place only when the kernel has taken the table: a file that the kernel would refuse
-/// must not be there at boot. Until then it is the sign of a swap that was begun: a run that is
-/// killed leaves it, and the next run swaps whatever the counts say.
-///
-/// # Errors
-/// The table and its file are each wholly old or wholly new.
-fn carry_out<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<(), Error> {
-    let settings = config.table(plan.table);
-    let mut new = Replacement::create(&settings.file, 0o600)?;
-    plan.contents.write(&mut new).map_err(|error| Error::io(&settings.file, &error))?;
-    new.sync()?;
-    if let Some(pf) = pf {
-        let name = &settings.name;
-        if plan.make {
-            pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
-            say(format_args!("{name}: made"));
+    /// Compares the contents with the table's file and with the number of addresses that the
+    /// kernel has: if both agree there is nothing to do, unless an earlier run was interrupted and
+    /// left its new file unfinished.
+    fn compare(
+        &self,
+        table: Table,
+        contents: Contents,
+        notes: Vec<String>,
+        old: Option<Contents>,
+    ) -> Result<Plan, Error> {
+        let settings = self.config.table(table);
+        let write = old.as_ref() != Some(&contents);
+        let mut plan = Plan { table, contents, make: false, swap: false, write, notes };
+        let Some(pf) = &self.pf else { return Ok(plan) };
+        let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
+        let count = self.count(table)?;
+        let wanted = plan.contents.len() as u64;
+        plan.make = count.is_none();
+        plan.swap = self.force || write || interrupted || count != Some(wanted);
+        // If the file agrees with the count, what is added is what is not in the file; else it may
+        // be everything.
+        let known = old.filter(|old| count == Some(old.len() as u64));
+        let added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
+        let usage = Use { total: pf.device.total()?, table: count.unwrap_or(0), added, wanted };
+        if let Some(refusal) = room::refusal(pf.limits, usage).filter(|_| plan.swap) {
+            return Err(about(&settings.name, refusal));
         }
-        if plan.swap {
-            new.keep();
-            match set_addresses(pf, name, &plan.contents, false) {
-                Ok(changes) => say(summary(name, &plan.contents, changes)),
-                Err(error) => {
-                    // All or nothing: the table is as it was.
-                    new.discard();
-                    return Err(error);
-                }
+        plan.notes.extend(room::warning(pf.limits, usage));
+        Ok(plan)
+    }
+
+    /// Carries out all plans, the allow table's first, and goes on where one fails. Returns
+    /// whether anything changed.
+    pub fn carry_out(&self, plans: &[Plan], errors: &mut Vec<Error>) -> bool {
+        let needed = || plans.iter().filter(|plan| plan.make || plan.swap || plan.write);
+        for plan in needed().rev() {
+            let kind = if plan.table == Table::Block { "blocked" } else { "allowed" };
+            say(format_args!("Adding {} {kind} addresses", plan.contents.len()));
+        }
+        let mut changed = false;
+        for plan in needed() {
+            match self.replace(plan) {
+                Ok(()) => changed = true,
+                Err(error) => errors.push(error),
             }
-            check_count(pf, name, &plan.contents)?;
+        }
+        if changed && errors.is_empty() && self.pf.is_some() {
+            say("Reloading pf...done");
+        }
+        changed
+    }
+
+    /// Prints what all plans would do, counted by the kernel itself. Returns whether anything
+    /// would change.
+    pub fn rehearse(&self, plans: &[Plan], errors: &mut Vec<Error>) -> bool {
+        let mut changed = false;
+        for plan in plans {
+            match self.count_changes(plan) {
+                Ok(would_change) => changed |= would_change,
+                Err(error) => errors.push(error),
+            }
+        }
+        changed
+    }
+
+    /// Does what is planned for a table. The new file is on disk beside the old one before pf is
+    /// touched, and takes its place only when the kernel has taken the table: a file that the
+    /// kernel would refuse must not be there at boot. Until then it is the sign of a swap that was
+    /// begun: a run that is killed leaves it, and the next run swaps whatever the counts say.
+    fn replace(&self, plan: &Plan) -> Result<(), Error> {
+        let settings = self.config.table(plan.table);
+        let mut new = Replacement::create(&settings.file, 0o600)?;
+        plan.contents.write(&mut new).map_err(|error| Error::io(&settings.file, &error))?;
+        new.sync()?;
+        if let Some(pf) = &self.pf {
+            let name = &settings.name;
+            if plan.make {
+                pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
+                say(format_args!("{name}: made"));
+            }
+            if plan.swap {
+                new.keep();
+                match set_addresses(pf, name, &plan.contents, false) {
+                    Ok(changes) => say(summary(name, &plan.contents, changes)),
+                    Err(error) => {
+                        // All or nothing: the table is as it was.
+                        new.discard();
+                        return Err(error);
+                    }
+                }
+                self.check_count(plan)?;
+            }
+        }
+        if plan.write {
+            return new.commit_keeping_previous();
+        }
+        new.discard();
+        Ok(())
+    }
+
+    fn count_changes(&self, plan: &Plan) -> Result<bool, Error> {
+        let Plan { contents, write, make, .. } = plan;
+        let settings = self.config.table(plan.table);
+        let Some(pf) = &self.pf else {
+            let what = if *write { "would be replaced" } else { "unchanged" };
+            print(format_args!("{}: {} addresses, {what}", settings.file.display(), contents.len()));
+            return Ok(*write);
+        };
+        let changes = match make {
+            true => Changes { added: contents.len() as u64, deleted: 0, changed: 0 },
+            false => set_addresses(pf, &settings.name, contents, true)?,
+        };
+        print(summary(&settings.name, contents, changes));
+        Ok(*write || *make || changes != Changes { added: 0, deleted: 0, changed: 0 })
+    }
+
+    /// Whether the kernel holds as many addresses as it was given.
+    fn check_count(&self, plan: &Plan) -> Result<(), Error> {
+        let name = &self.config.table(plan.table).name;
+        match self.count(plan.table)? {
+            Some(count) if count == plan.contents.len() as u64 => Ok(()),
+            Some(count) => {
+                let wanted = plan.contents.len();
+                Err(about(
+                    name,
+                    format!("holds {count} addresses after a swap to {wanted}; the next run tries again"),
+                ))
+            }
+            None => Err(about(name, Refusal(Errno::ESRCH).advice())),
         }
     }
-    if plan.write {
-        return new.commit_keeping_previous();
-    }
-    new.discard();
-    Ok(())
-}
 
-/// Whether the kernel holds as many addresses as it was given.
-fn check_count<A: Abi>(pf: &Pf<A>, name: &str, contents: &Contents) -> Result<(), Error> {
-    match table_count(pf, name)? {
-        Some(count) if count == contents.len() as u64 => Ok(()),
-        Some(count) => {
-            let wanted = contents.len();
-            let cause =
-                format!("holds {count} addresses after a swap to {wanted}; did something else change it?");
-            Err(about(name, cause))
+    /// A note for each table that no rule refers to: it is loaded, and does nothing.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn unused(&self) -> Result<Vec<String>, Error> {
+        let mut notes = Vec::new();
+        let Some(pf) = &self.pf else { return Ok(notes) };
+        for table in Table::BOTH {
+            let name = &self.config.table(table).name;
+            if pf.device.table(name)?.is_none_or(|table| table.rules > 0) {
+                continue;
+            }
+            let (way_in, way_out) = match table {
+                Table::Allow => ("pass in", "pass out"),
+                Table::Block => ("block drop in log", "block drop out log"),
+            };
+            notes.push(format!(
+                "table {name}: no rule refers to it; put \"{way_in} quick from <{name}>\" and \
+                 \"{way_out} quick to <{name}>\" into /etc/pf.conf"
+            ));
         }
-        None => Err(about(name, Refusal(Errno::ESRCH).advice())),
+        Ok(notes)
+    }
+
+    /// What a table's file holds; `None` if there is none, or it is damaged and has to be replaced.
+    fn old(&self, table: Table) -> Option<Contents> {
+        read(&self.config.table(table).file).ok().flatten()
+    }
+
+    /// The number of addresses that pf has in a table; `None` if it was not made yet.
+    fn count(&self, table: Table) -> Result<Option<u64>, Error> {
+        let Some(pf) = &self.pf else { return Ok(None) };
+        Ok(pf.device.table(&self.config.table(table).name)?.map(|table| table.count))
     }
 }
 
-/// Prints what `carry_out` would do, counted by the kernel itself. Returns whether anything would
-/// change.
-///
-/// # Errors
-/// The kernel's refusal, as it would be in earnest.
-fn rehearse<A: Abi>(config: &Config, plan: &Plan, pf: Option<&Pf<A>>) -> Result<bool, Error> {
-    let Plan { contents, write, make, .. } = plan;
-    let settings = config.table(plan.table);
-    let Some(pf) = pf else {
-        let what = if *write { "would be replaced" } else { "unchanged" };
-        print(format_args!("{}: {} addresses, {what}", settings.file.display(), contents.len()));
-        return Ok(*write);
-    };
-    let changes = match make {
-        true => Changes { added: contents.len() as u64, deleted: 0, changed: 0 },
-        false => set_addresses(pf, &settings.name, contents, true)?,
-    };
-    print(summary(&settings.name, contents, changes));
-    Ok(*write || *make || changes != Changes { added: 0, deleted: 0, changed: 0 })
+/// Reads a table file; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Contents>, Error> {
+    match File::open(path) {
+        Ok(file) => {
+            let contents = contents::read(BufReader::with_capacity(64 << 10, file));
+            contents.map(Some).map_err(|cause| Error::new(path.display(), cause))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path, &error)),
+    }
 }
 
 fn set_addresses<A: Abi>(
@@ -281,16 +279,15 @@ fn set_addresses<A: Abi>(
     if !dry_run {
         say(format_args!("{name}: {} ms in pf", start.elapsed().as_millis()));
     }
-    result.map_err(|refusal| about(name, refused(refusal, addresses.len(), pf)))
+    result.map_err(|refusal| about(name, refused(refusal, addresses.len() as u64, pf)))
 }
 
 /// The kernel's refusal of a swap, with the setting that helps.
-fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
+fn refused<A: Abi>(refusal: Refusal, count: u64, pf: &Pf<A>) -> String {
     match refusal.0 {
-        // The room was enough a moment ago.
+        // There was room a moment ago.
         Errno::ENOMEM => {
             let total = pf.device.total().unwrap_or(0);
-            let count = count as u64;
             let usage = Use { total, table: 0, added: count.max(pf.limits.entries), wanted: count };
             room::refusal(pf.limits, usage).unwrap_or_else(|| refusal.advice())
         }
@@ -302,35 +299,6 @@ fn refused<A: Abi>(refusal: Refusal, count: usize, pf: &Pf<A>) -> String {
     }
 }
 
-/// A note for each table that no rule refers to: it is loaded, and does nothing.
-///
-/// # Errors
-/// The kernel's refusal.
-pub fn unused<A: Abi>(config: &Config, pf: &Pf<A>) -> Result<Vec<String>, Error> {
-    let mut notes = Vec::new();
-    for table in Table::BOTH {
-        let name = &config.table(table).name;
-        if pf.device.table(name)?.is_none_or(|table| table.rules > 0) {
-            continue;
-        }
-        let rules = match table {
-            Table::Allow => format!("\"pass in quick from <{name}>\" and \"pass out quick to <{name}>\""),
-            Table::Block => {
-                format!(
-                    "\"block drop in log quick from <{name}>\" and \"block drop out log quick to <{name}>\""
-                )
-            }
-        };
-        notes.push(format!("table {name}: no rule refers to it; put {rules} into /etc/pf.conf"));
-    }
-    Ok(notes)
-}
-
-/// The number of addresses that the table holds; `None` if it was not made yet.
-fn table_count<A: Abi>(pf: &Pf<A>, name: &str) -> Result<Option<u64>, Error> {
-    Ok(pf.device.table(name)?.map(|table| table.count))
-}
-
 fn summary(name: &str, contents: &Contents, changes: Changes) -> String {
     let Changes { added, deleted, changed } = changes;
     format!("{name}: {} addresses, {added} added, {deleted} deleted, {changed} changed", contents.len())
@@ -338,4 +306,8 @@ fn summary(name: &str, contents: &Contents, changes: Changes) -> String {
 
 fn about(name: &str, cause: String) -> Error {
     Error::new(format!("table {name}"), cause)
+}
+
+fn one(error: Error) -> Vec<Error> {
+    vec![error]
 }

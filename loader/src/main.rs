@@ -10,7 +10,7 @@ use common::message::{finish, misuse, print, say, set_verbose, warn};
 use common::replace::{all_names, temporary_name};
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
-use loader::load::{Pf, Plan, carry_out_all, plan, prepare, previous, rehearse_all, unused};
+use loader::load::{Pf, Plan, Run};
 use loader::pf::Device;
 use loader::room::Limits;
 use loader::{protected, said, spool, statistics};
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 /// The run, step by step. Returns how it ended, with a line for syslog.
 fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
-    let (dry_run, force) = (args.has('n'), args.has('f'));
+    let dry_run = args.has('n');
     let path = args.value('c').map_or_else(|| Path::new(config::DEFAULT_PATH).to_owned(), PathBuf::from);
     let config = Config::load(&path)?;
     if args.has('s') {
@@ -67,8 +67,8 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
 
     // What pledge forbids later: asking for addresses, routes and limits; opening the device and
     // the spool.
-    let protected = protected::reasons(&config).map_err(one)?;
     let pf = if config.reload_pf { Some(open_pf(&config, !dry_run).map_err(one)?) } else { None };
+    let protected = protected::reasons(&config).map_err(one)?;
     let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), fetcher.uid)));
 
     // rpath, wpath, cpath: the table files are compared and replaced by rename(2);
@@ -80,23 +80,14 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     }
 
     // Both tables are checked and planned before either is touched.
+    let run = Run { config: &config, pf, protected, force: args.has('f') };
     let mut errors = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
-        let prepared = match args.has('R') {
-            true => previous(&config, table)
-                .map(|contents| contents.map(|contents| (contents, Vec::new())))
-                .map_err(one),
-            false => spool
-                .map_err(one)
-                .and_then(|spool| prepare(&config, table, spool, &protected, pf.as_ref(), force))
-                .map(Some),
+        let planned = match args.has('R') {
+            true => run.plan_back(table).map_err(one),
+            false => spool.map_err(one).and_then(|spool| run.plan(table, spool)).map(Some),
         };
-        let planned = prepared.and_then(|prepared| {
-            let plan =
-                |(contents, notes)| plan(&config, table, contents, notes, pf.as_ref(), force).map_err(one);
-            prepared.map(plan).transpose()
-        });
         match planned {
             Ok(plan) => plans.extend(plan),
             Err(causes) => errors.extend(causes),
@@ -107,12 +98,12 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     }
 
     let changed = match dry_run {
-        true => rehearse_all(&config, &plans, pf.as_ref(), &mut errors),
-        false => carry_out_all(&config, &plans, pf.as_ref(), &mut errors),
+        true => run.rehearse(&plans, &mut errors),
+        false => run.carry_out(&plans, &mut errors),
     };
     if !dry_run && errors.is_empty() {
         let mut notes: Vec<String> = plans.into_iter().flat_map(|plan| plan.notes).collect();
-        notes.extend(pf.as_ref().map_or(Ok(Vec::new()), |pf| unused(&config, pf)).map_err(one)?);
+        notes.extend(run.unused().map_err(one)?);
         said::once(&config.said_file(), &notes).map_err(one)?;
     }
     if args.has('R') && changed && !dry_run {

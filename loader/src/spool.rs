@@ -14,16 +14,16 @@
 //!
 //! Anything else fails with its line. pfctl(8) would look a name up that it found there, as root.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use common::error::reason;
 use common::set::{MAX_PREFIXES, PrefixSet};
 use common::{Error, Table, prefix};
 use nix::unistd::Uid;
+
+use crate::lines;
 
 /// The largest file that is read, in octets: `MAX_PREFIXES` of the longest, and a header.
 const MAX_OCTETS: u64 = 512 << 20;
@@ -76,27 +76,6 @@ pub fn read(file: File, path: &Path, table: Table) -> Result<PrefixSet, Error> {
         .map_err(|error| Error::new(path.display(), error))
 }
 
-/// Why a spool file is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It cannot be read.
-    Io(String),
-    /// A line, counted from 1, is not what it must be.
-    Line(usize, String),
-    /// It ends before its last line.
-    NoEnd(usize),
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::Io(cause) => f.write_str(cause),
-            Refused::Line(number, cause) => write!(f, "line {number}: {cause}"),
-            Refused::NoEnd(lines) => write!(f, "ends after line {lines} without \"# end\": cut off"),
-        }
-    }
-}
-
 /// What a line may be.
 enum Expect {
     Header,
@@ -110,53 +89,45 @@ enum Expect {
 ///
 /// # Errors
 /// The first line that is not what it must be.
-pub fn parse(mut input: impl BufRead, table: Table) -> Result<PrefixSet, Refused> {
+pub fn parse(input: impl BufRead, table: Table) -> Result<PrefixSet, String> {
     let mut set = PrefixSet::default();
     let mut expect = Expect::Header;
-    let mut line = Vec::with_capacity(MAX_LINE);
-    let (mut number, mut soa_lines) = (0usize, 0usize);
-    loop {
-        line.clear();
-        let limit = MAX_LINE as u64 + 1;
-        let length =
-            input.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|e| Refused::Io(reason(&e)))?;
-        if length == 0 {
-            return if matches!(expect, Expect::Nothing) { Ok(set) } else { Err(Refused::NoEnd(number)) };
-        }
-        number = number.saturating_add(1);
-        let refused = |cause: &str| Refused::Line(number, cause.to_owned());
-        let Some(text) = line.strip_suffix(b"\n") else {
-            return Err(refused(if line.len() > MAX_LINE { "too long" } else { "no end of line: cut off" }));
-        };
+    let mut soa_lines = 0usize;
+    let lines = lines::each(input, MAX_LINE, |_, text| {
         expect = match expect {
             Expect::Header if text == format!("# tspf 1 {}", table.word()).as_bytes() => Expect::Settings,
-            Expect::Header => return Err(refused(&format!("not \"# tspf 1 {}\"", table.word()))),
+            Expect::Header => return Err(format!("not \"# tspf 1 {}\"", table.word())),
             Expect::Settings if is_settings(text) => Expect::SoaOrPrefix,
-            Expect::Settings => return Err(refused("not \"# settings\" and 16 hexadecimal digits")),
+            Expect::Settings => return Err("not \"# settings\" and 16 hexadecimal digits".to_owned()),
             Expect::SoaOrPrefix if text.starts_with(b"# soa ") => {
                 soa_lines = soa_lines.saturating_add(1);
                 if !is_soa(text) || soa_lines > MAX_SOA {
-                    return Err(refused("not \"# soa\", a name and a serial"));
+                    return Err("not \"# soa\", a name and a serial".to_owned());
                 }
                 Expect::SoaOrPrefix
             }
             Expect::SoaOrPrefix | Expect::Prefix if text.starts_with(b"#") => {
                 if text != format!("# end {}", set.len()).as_bytes() {
-                    return Err(refused(&format!("not \"# end {}\", after as many prefixes", set.len())));
+                    return Err(format!("not \"# end {}\", after as many prefixes", set.len()));
                 }
                 Expect::Nothing
             }
             Expect::SoaOrPrefix | Expect::Prefix => {
                 if set.len() >= MAX_PREFIXES {
-                    return Err(refused(&format!("more than {MAX_PREFIXES} prefixes")));
+                    return Err(format!("more than {MAX_PREFIXES} prefixes"));
                 }
-                let net =
-                    prefix::parse_canonical(text).map_err(|why| Refused::Line(number, why.to_string()))?;
-                set.push_canonical(net).map_err(refused)?;
+                let net = prefix::parse_canonical(text).map_err(|why| why.to_string())?;
+                set.push_canonical(net)?;
                 Expect::Prefix
             }
-            Expect::Nothing => return Err(refused("text after \"# end\"")),
+            Expect::Nothing => return Err("text after \"# end\"".to_owned()),
         };
+        Ok(())
+    });
+    match (lines, expect) {
+        (Ok(_), Expect::Nothing) => Ok(set),
+        (Ok(lines), _) => Err(format!("ends after line {lines} without \"# end\": cut off")),
+        (Err(stopped), _) => Err(stopped.to_string()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 const HEADER: &str = "# tspf 1 block\n# settings 0123456789abcdef\n";
 
 fn refused(text: &str) -> String {
-    parse(text.as_bytes(), Table::Block).unwrap_err().to_string()
+    parse(text.as_bytes(), Table::Block).unwrap_err()
 }
 
 fn body(text: &str) -> String {
