@@ -2,18 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use crate::print::line::Line;
+use common::config::LogTime;
 
-/// How a time stamp is written: the key `LOG_TIME`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// `14:13:20.010242`: the time of day, as plain tcpdump writes it.
-    Time,
-    /// `Sep 21 14:13:20.010242`: with the date, as `tcpdump -ttt` writes it.
-    Date,
-    /// `1790000000.010242`: seconds since the epoch, as `tcpdump -tt` writes it.
-    Epoch,
-}
+use crate::print::line::Line;
 
 /// Where the time of day is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +20,7 @@ pub enum Zone {
 /// Where tcpdump adds today's distance from UTC to every time of day, a stamp here has the distance
 /// that held when it was taken, so a log from before the clocks changed keeps its times.
 pub struct Clock {
-    form: Form,
+    form: LogTime,
     zone: Zone,
     second: u32,
     text: Vec<u8>,
@@ -45,11 +36,12 @@ struct Moment {
 }
 
 impl Clock {
-    /// A clock that writes `form` in `zone`.
+    /// A clock that writes `form` in `zone`: `14:13:20.010242` as plain tcpdump does,
+    /// `Sep 21 14:13:20.010242` as `tcpdump -ttt`, or `1790000000.010242` as `tcpdump -tt`.
     ///
     /// The C library reads its time zone here, once, if it has not done so: make the clock before the
     /// process gives up its files.
-    pub fn new(form: Form, zone: Zone) -> Self {
+    pub fn new(form: LogTime, zone: Zone) -> Self {
         let mut clock = Self { form, zone, second: 0, text: Vec::new() };
         clock.turn_to(0);
         clock
@@ -72,13 +64,13 @@ impl Clock {
         self.second = sec;
         self.text.clear();
         let line = &mut Line::new(&mut self.text);
-        if self.form == Form::Epoch {
+        if self.form == LogTime::Epoch {
             line.dec(sec).text(".");
             return;
         }
         let local = if self.zone == Zone::Local { local(sec) } else { None };
         let at = local.unwrap_or_else(|| utc(sec));
-        if self.form == Form::Date {
+        if self.form == LogTime::Date {
             let month = MONTHS.get(at.month).unwrap_or(&"???");
             line.text(month).text(" ").dec_padded(at.day, 2).text(" ");
         }
@@ -137,7 +129,7 @@ fn local(sec: u32) -> Option<Moment> {
 mod tests {
     use super::*;
 
-    fn stamp(form: Form, sec: u32, usec: u32) -> String {
+    fn stamp(form: LogTime, sec: u32, usec: u32) -> String {
         let mut out = Vec::new();
         Clock::new(form, Zone::Utc).stamp(&mut out, sec, usec);
         String::from_utf8(out).unwrap()
@@ -145,22 +137,22 @@ mod tests {
 
     #[test]
     fn the_three_forms() {
-        assert_eq!(stamp(Form::Time, 1_790_000_000, 10_242), "14:13:20.010242 ");
-        assert_eq!(stamp(Form::Date, 1_790_000_000, 10_242), "Sep 21 14:13:20.010242 ");
-        assert_eq!(stamp(Form::Epoch, 1_790_000_000, 10_242), "1790000000.010242 ");
+        assert_eq!(stamp(LogTime::Time, 1_790_000_000, 10_242), "14:13:20.010242 ");
+        assert_eq!(stamp(LogTime::Date, 1_790_000_000, 10_242), "Sep 21 14:13:20.010242 ");
+        assert_eq!(stamp(LogTime::Epoch, 1_790_000_000, 10_242), "1790000000.010242 ");
     }
 
     #[test]
     fn edges() {
-        assert_eq!(stamp(Form::Date, 0, 0), "Jan 01 00:00:00.000000 ");
-        assert_eq!(stamp(Form::Date, 951_782_400, 1), "Feb 29 00:00:00.000001 ");
-        assert_eq!(stamp(Form::Date, 4_107_542_400, 0), "Mar 01 00:00:00.000000 ");
-        assert_eq!(stamp(Form::Date, u32::MAX, u32::MAX), "Feb 07 06:28:15.4294967295 ");
+        assert_eq!(stamp(LogTime::Date, 0, 0), "Jan 01 00:00:00.000000 ");
+        assert_eq!(stamp(LogTime::Date, 951_782_400, 1), "Feb 29 00:00:00.000001 ");
+        assert_eq!(stamp(LogTime::Date, 4_107_542_400, 0), "Mar 01 00:00:00.000000 ");
+        assert_eq!(stamp(LogTime::Date, u32::MAX, u32::MAX), "Feb 07 06:28:15.4294967295 ");
     }
 
     #[test]
     fn the_kept_text_follows_the_seconds() {
-        let mut clock = Clock::new(Form::Time, Zone::Utc);
+        let mut clock = Clock::new(LogTime::Time, Zone::Utc);
         let mut out = Vec::new();
         for sec in [59, 59, 60, 59] {
             clock.stamp(&mut out, sec, 0);

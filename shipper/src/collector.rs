@@ -25,6 +25,13 @@ use crate::uploader::{self, Verdict};
 /// How long a run goes on to post one text after the other.
 const UPLOADS: Duration = Duration::from_secs(1800);
 
+/// After how many texts in a row that were not taken the server is thought to be out of order.
+const IN_A_ROW: u32 = 3;
+
+/// How many logs the ledger may hold that were not seen in this run, if it is not known that they
+/// are gone.
+const MAX_ENTRIES: usize = 4096;
+
 /// A log on its way to a text.
 #[derive(Debug)]
 pub struct Decoding {
@@ -48,6 +55,12 @@ pub struct Collector<'a> {
     ready: BTreeMap<Name, u32>,
     /// Digests of the rotated logs that were read.
     seen: BTreeSet<Digest>,
+    /// Those among them that were spooled.
+    spooled: BTreeSet<Digest>,
+    /// The digest of the log that was read before.
+    previous: Option<Digest>,
+    /// Whether the oldest log that was read had been spooled by an earlier run.
+    oldest_is_known: Option<bool>,
     /// Whether every rotated log there is was read.
     complete: bool,
     tally: Tally,
@@ -116,6 +129,9 @@ impl<'a> Collector<'a> {
             ledger,
             ready: waiting.into_iter().collect(),
             seen: BTreeSet::new(),
+            spooled: BTreeSet::new(),
+            previous: None,
+            oldest_is_known: None,
             complete,
             tally: Tally::default(),
         };
@@ -125,9 +141,9 @@ impl<'a> Collector<'a> {
 
     /// Enters what a killed run put into the outbox but not yet into the ledger.
     fn repair(&mut self) -> Result<(), Error> {
-        if self.ledger.strange() > 0 {
-            let cause = format!("{} strange lines, left out; logs may be sent again", self.ledger.strange());
-            self.fail(Error::new(self.config.ledger_file().display(), cause));
+        if let Some(fault) = self.ledger.fault() {
+            self.fail(Error::new(self.config.ledger_file().display(), fault));
+            self.ledger.rewrite().unwrap_or_else(|error| self.fail(error));
         }
         for (name, _) in self.outbox.list()? {
             if !self.ledger.contains(&name.digest) {
@@ -141,20 +157,22 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Names logs in a compression that is not read, and says how many old ones were left. These
-    /// have been shipped before they were so many, unless there is no ledger yet.
-    pub fn mention(&self, foreign: &[PathBuf], left: usize) {
+    /// Names logs in a compression that is not read.
+    pub fn mention(&self, foreign: &[PathBuf]) {
         for path in foreign {
             message::warn(Error::new(
                 path.display(),
                 "not gzip, so not shipped; flag Z in newsyslog.conf(5) is",
             ));
         }
-        if left > 0 && self.ledger.is_empty() {
-            message::warn(Error::new(
-                self.config.pflog.display(),
-                format!("the {left} oldest rotated logs are too many for one run and not shipped"),
-            ));
+    }
+
+    /// To be called after the last `spool`: says that logs older than those were left, because they
+    /// are too many for one run, unless the oldest that was read is known: then they are no news.
+    pub fn mention_left(&mut self, left: usize) {
+        if left > 0 && self.oldest_is_known != Some(true) {
+            let cause = format!("the {left} oldest rotated logs are too many and may never be shipped");
+            self.fail(Error::new(self.config.pflog.display(), cause));
         }
     }
 
@@ -164,29 +182,52 @@ impl<'a> Collector<'a> {
         self.tally.failed = true;
     }
 
-    /// Waits for a decoder, and puts its text into the outbox if it is news.
-    pub fn spool(&mut self, mut decoding: Decoding) {
-        let report = match decoder::report_of(&mut decoding.decoder, &decoding.log, Some(decoder::LIMIT)) {
+    /// Waits for a decoder, at most until `until`, and puts its text into the outbox if it is news.
+    pub fn spool(&mut self, mut decoding: Decoding, until: Option<Instant>) {
+        let log = decoding.log.display();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let limit = left.map_or(decoder::LIMIT, |left| left.min(decoder::LIMIT));
+        let report = match decoder::report_of(&mut decoding.decoder, Some(limit)) {
             Ok(report) => report,
-            Err(said) => {
+            Err(ended) => {
                 self.complete = false;
-                self.failed(said);
+                if ended == Ended::Late && limit < decoder::LIMIT {
+                    message::say(format!(
+                        "{log}: waits for the next run, for this one has taken long enough"
+                    ));
+                } else {
+                    self.fail(Error::new(&log, format!("not shipped: its decoder {ended}")));
+                }
                 return self.discard(&decoding.draft);
             }
         };
         if report.ending == Ending::Empty {
-            message::say(format!("{}: empty", decoding.log.display()));
+            message::say(format!("{log}: empty"));
             return self.discard(&decoding.draft);
         }
+        let is_known = self.ledger.contains(&report.digest);
+        self.oldest_is_known.get_or_insert(is_known);
         self.seen.insert(report.digest);
-        if self.ledger.contains(&report.digest) {
+        let previous = self.previous.replace(report.digest);
+        if is_known {
+            // A log that is moved up while we look for logs is met again as the next older one.
+            if self.spooled.contains(&report.digest) && previous != Some(report.digest) {
+                self.fail(Error::new(&log, "not shipped: has the digest of another log of this run"));
+            }
             return self.discard(&decoding.draft);
         }
-        if let Err(error) = self.admit(&decoding, &report) {
-            self.fail(error);
-            return;
+        for fault in report.faults() {
+            self.fail(Error::new(&log, fault));
         }
-        self.describe(&decoding, &report);
+        if report.is_foreign() {
+            // Not in the ledger, so that a later version may ship it.
+            self.fail(Error::new(&log, "not shipped: not one of its records can be read"));
+            return self.discard(&decoding.draft);
+        }
+        match self.admit(&decoding, &report) {
+            Ok(()) => message::say(format!("{log}: {} records, {}", report.records, report.ending)),
+            Err(error) => self.fail(Error::new(&log, error)),
+        }
     }
 
     /// Puts a text into the outbox and its log into the ledger. A log without records goes into
@@ -205,27 +246,13 @@ impl<'a> Collector<'a> {
             last: report.last.into(),
         })?;
         if report.records > 0 {
+            self.spooled.insert(report.digest);
             self.ready.insert(name, decoding.number);
             self.tally.spooled = self.tally.spooled.saturating_add(1);
             self.tally.records = self.tally.records.saturating_add(report.records);
+            self.make_room()?;
         }
         Ok(())
-    }
-
-    /// Says, once for each log, what was in it.
-    fn describe(&mut self, Decoding { log, .. }: &Decoding, report: &Report) {
-        let log = log.display();
-        if report.ending.is_loss() {
-            self.fail(Error::new(
-                log,
-                format!("{}; {} records before it are kept", report.ending, report.records),
-            ));
-            return;
-        }
-        message::say(format!("{log}: {} records, {}", report.records, report.ending));
-        if report.undecodable > 0 {
-            message::say(format!("{log}: {} records are no pflog records", report.undecodable));
-        }
     }
 
     fn discard(&mut self, draft: &Draft) {
@@ -234,22 +261,36 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Has the texts posted, oldest first, until one has to wait or the time for it is over.
+    /// Has the texts posted, oldest first, until there is no use in it or the time for it is over.
     pub fn upload(&mut self, mut uploader: Child) {
         let began = Instant::now();
+        let mut in_a_row: u32 = 0;
         for (name, number) in std::mem::take(&mut self.ready) {
             if began.elapsed() > UPLOADS {
                 message::say("the other texts have to wait for the next run");
                 break;
             }
+            let text = self.outbox.waiting().join(name.to_string());
+            let text = text.display();
             let done = match uploader::verdict_of(&mut uploader, number, &name.digest) {
-                Ok(Verdict::Sent) => self.sent(&name),
-                Ok(Verdict::Rejected) => self.reject(&name),
+                Ok(Verdict::Sent) => self.sent(&name).map(|()| in_a_row = 0),
                 Ok(Verdict::Later) => {
-                    self.tally.failed = true;
+                    self.fail(Error::new(text, "not posted; it waits for the next run"));
+                    in_a_row = in_a_row.saturating_add(1);
+                    if in_a_row < IN_A_ROW { Ok(()) } else { break }
+                }
+                Ok(Verdict::Away) => {
+                    self.fail(Error::new(text, "not posted; it and what is behind it wait for the next run"));
                     break;
                 }
-                Err(said) => return self.failed(said),
+                Ok(Verdict::Rejected) => {
+                    // If it is not the text but url that is wrong, one text is enough to see it.
+                    self.reject(&name).unwrap_or_else(|error| self.fail(error));
+                    break;
+                }
+                Err(ended) => {
+                    return self.fail(Error::new(text, format!("not posted: the uploader {ended}")));
+                }
             };
             if let Err(error) = done {
                 self.fail(error);
@@ -258,15 +299,8 @@ impl<'a> Collector<'a> {
         }
         match uploader.end() {
             Ended::Exit(0) => {}
-            Ended::Exit(1) => self.failed(None),
             ended => self.fail(Error::new("uploader", ended)),
         }
-    }
-
-    /// A child failed, and may have said why itself.
-    fn failed(&mut self, said: Option<Error>) {
-        self.tally.failed = true;
-        said.iter().for_each(message::warn);
     }
 
     fn sent(&mut self, name: &Name) -> Result<(), Error> {
@@ -284,30 +318,37 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Drops the oldest texts if the outbox is too large, forgets logs that are gone, and counts.
+    /// Forgets logs that are gone, and counts what waits.
     pub fn close(mut self) -> Tally {
-        if let Err(error) = self.tidy() {
-            self.fail(error);
-        }
+        self.make_room().and_then(|()| self.forget()).unwrap_or_else(|error| self.fail(error));
         self.tally
     }
 
-    fn tidy(&mut self) -> Result<(), Error> {
+    /// Drops the oldest texts if the outbox is too large.
+    fn make_room(&mut self) -> Result<(), Error> {
         let waiting = self.outbox.list()?;
-        for (name, _) in surplus(&waiting, self.config.outbox_max) {
-            self.outbox.remove(name)?;
-            self.tally.dropped = self.tally.dropped.saturating_add(1);
-        }
-        self.tally.waiting = (waiting.len() as u64).saturating_sub(self.tally.dropped);
-        if self.tally.dropped > 0 {
-            let cause = format!("larger than OUTBOX_MAX, {} oldest logs removed unsent", self.tally.dropped);
+        let surplus = surplus(&waiting, self.config.outbox_max);
+        if !surplus.is_empty() {
+            let cause =
+                format!("larger than OUTBOX_MAX; its {} oldest texts are removed unsent", surplus.len());
             self.fail(Error::new(self.outbox.waiting().display(), cause));
         }
-        // Only with every log in sight is one that was not seen known to be gone.
-        if self.complete && !self.seen.is_empty() {
-            let kept: BTreeSet<Digest> = waiting.iter().map(|(name, _)| name.digest).collect();
-            self.ledger.prune(|digest| self.seen.contains(digest) || kept.contains(digest))?;
+        for (name, _) in surplus {
+            self.outbox.remove(name)?;
+            self.ready.remove(name);
+            self.tally.dropped = self.tally.dropped.saturating_add(1);
         }
         Ok(())
     }
+
+    fn forget(&mut self) -> Result<(), Error> {
+        let waiting: BTreeSet<Digest> = self.outbox.list()?.iter().map(|(name, _)| name.digest).collect();
+        self.tally.waiting = waiting.len() as u64;
+        // Only with every log in sight is one that was not seen known to be gone.
+        let room = if self.complete && !self.seen.is_empty() { 0 } else { MAX_ENTRIES };
+        self.ledger.prune(room, |digest| self.seen.contains(digest) || waiting.contains(digest))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::config::LogTime;
@@ -14,7 +13,7 @@ use common::error::reason;
 use common::privilege::{self, Account};
 use common::{Error, message, sandbox};
 
-use crate::clock::{Form, Zone};
+use crate::clock::{Clock, Zone};
 use crate::logs::Log;
 use crate::pcap::{End, NotPflog};
 use crate::process::{self, Child, Ended};
@@ -33,18 +32,9 @@ pub struct Settings {
     /// Who it runs as.
     pub account: Account,
     /// The time stamps of the text.
-    pub form: Form,
+    pub log_time: LogTime,
     /// The largest text in octets; `None` for one that goes to standard output.
     pub largest_text: Option<u64>,
-}
-
-/// The form of time stamps that `LOG_TIME` names.
-pub fn form(time: LogTime) -> Form {
-    match time {
-        LogTime::Time => Form::Time,
-        LogTime::Date => Form::Date,
-        LogTime::Epoch => Form::Epoch,
-    }
 }
 
 /// The decoder's process, from its first step to its exit status: 0 if it has reported, else 1 and
@@ -60,34 +50,38 @@ pub fn work(socket: File, log: Log, text: File, settings: &Settings) -> i32 {
 }
 
 fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Result<(), Option<Error>> {
-    confine(settings).map_err(Some)?;
+    let clock = confine(settings).map_err(Some)?;
     let mut begin = [0];
     // An end of file: the collector is gone, and nobody needs the text.
     if socket.read_exact(&mut begin).is_err() || begin != BEGIN {
         return Err(None);
     }
-    let report = decode(log, &mut text, settings.form)?;
+    let report = decode(log, &mut text, clock)?;
     socket.write_all(&report.encode()).map_err(|_| None)
 }
 
-fn confine(settings: &Settings) -> Result<(), Error> {
+/// Gives up everything that is not needed to decode. The clock that comes back was made before.
+fn confine(settings: &Settings) -> Result<Clock, Error> {
     privilege::drop_to(&settings.account)?;
-    process::restrain(settings.largest_text)?;
-    // stdio: read(2) of the log, write(2) of text and report, memory, and localtime(3), whose file
-    // libc opens under stdio too. No path, no socket, no signal.
-    sandbox::pledge("stdio")
+    // What goes to standard output may come from a pipe for hours, and somebody waits for it.
+    let processor = settings.largest_text.and(Some(LIMIT));
+    process::restrain(settings.largest_text, processor)?;
+    let clock = Clock::new(settings.log_time, Zone::Local);
+    // stdio: read(2) of the log, write(2) of text and report, memory. No path, no socket, no signal.
+    sandbox::pledge("stdio")?;
+    Ok(clock)
 }
 
-fn decode(log: &Log, text: &mut File, form: Form) -> Result<Report, Option<Error>> {
+fn decode(log: &Log, text: &mut File, clock: Clock) -> Result<Report, Option<Error>> {
     let about = |cause: &dyn std::fmt::Display| Some(Error::new(log.path.display(), cause));
-    match text::decode(&log.file, text, form, Zone::Local) {
+    match text::decode(&log.file, text, clock) {
         Ok(summary) => Ok(report(&summary)),
         // newsyslog(8) rotated a log that pflogd(8) had not begun: there is nothing to lose.
         Err(text::Error::Input(NotPflog::Empty | NotPflog::CutOff { .. })) => Ok(Report::empty()),
         // Somebody who reads standard output has seen enough.
         Err(text::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Err(None),
         Err(text::Error::Output(error)) if error.kind() == ErrorKind::FileTooLarge => {
-            Err(about(&"its text is larger than OUTBOX_MAX"))
+            Err(about(&"its text is larger than a quarter of OUTBOX_MAX; raise it"))
         }
         Err(text::Error::Output(error)) => Err(about(&format!("cannot write its text: {}", reason(&error)))),
         Err(error) => Err(about(&error)),
@@ -104,9 +98,9 @@ fn report(summary: &Summary) -> Report {
     Report {
         ending,
         digest: summary.octets,
-        first_record: summary.first_record.unwrap_or_default(),
         records: summary.records,
         undecodable: summary.undecodable,
+        overlong: summary.overlong,
         first: summary.first.map_or(0, |(seconds, _)| seconds),
         last: summary.last.map_or(0, |(seconds, _)| seconds),
     }
@@ -116,21 +110,14 @@ fn report(summary: &Summary) -> Report {
 /// nobody writes to the text any more.
 ///
 /// # Errors
-/// There is no report to be trusted. `None`: the decoder has said why itself.
-pub fn report_of(child: &mut Child, log: &Path, limit: Option<Duration>) -> Result<Report, Option<Error>> {
+/// There is no report to be trusted, and the decoder is gone.
+pub fn report_of(child: &mut Child, limit: Option<Duration>) -> Result<Report, Ended> {
     let mut octets = [0; report::LENGTH];
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let answer = child.send(&BEGIN).and_then(|()| child.receive(&mut octets, deadline));
-    let ended = match answer {
-        Ok(()) => child.end(),
-        Err(Ended::Exit(0)) => Ended::Unknown,
-        Err(ended) => ended,
-    };
-    match ended {
-        Ended::Exit(0) => Report::decode(&octets)
-            .ok_or_else(|| Some(Error::new(log.display(), "its decoder sent no valid report"))),
-        Ended::Exit(1) => Err(None),
-        ended => Err(Some(Error::new(log.display(), format!("its decoder {ended}")))),
+    match answer.map(|()| child.end()) {
+        Ok(Ended::Exit(0)) => Report::decode(&octets).ok_or(Ended::Strange),
+        Ok(ended) | Err(ended) => Err(ended),
     }
 }
 
@@ -142,10 +129,7 @@ mod tests {
     const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
 
     fn said(mut decoder: Child, limit: Option<Duration>) -> String {
-        match report_of(&mut decoder, Path::new("pflog.0"), limit) {
-            Ok(report) => format!("{report:?}"),
-            Err(error) => error.map_or_else(String::new, |error| error.to_string()),
-        }
+        report_of(&mut decoder, limit).map_or_else(|ended| ended.to_string(), |report| format!("{report:?}"))
     }
 
     fn begun(socket: &mut File) {
@@ -165,15 +149,7 @@ mod tests {
             let _ = socket.write_all(&Report::empty().encode());
             9
         });
-        assert_eq!(said(died, MINUTE), "pflog.0: its decoder exited with status 9");
-        let stays = child(|mut socket| {
-            begun(&mut socket);
-            let _ = socket.write_all(&Report::empty().encode());
-            loop {
-                std::thread::sleep(LIMIT);
-            }
-        });
-        assert_eq!(said(stays, MINUTE), "pflog.0: its decoder took too long and was killed");
+        assert_eq!(said(died, MINUTE), "exited with status 9");
     }
 
     #[test]
@@ -183,21 +159,18 @@ mod tests {
             begun(&mut socket);
             i32::from(socket.write_all(&[0xff; 4 * report::LENGTH]).is_err())
         });
-        assert_eq!(said(lies, MINUTE), "pflog.0: its decoder sent no valid report");
+        assert_eq!(said(lies, MINUTE), "sent no valid answer");
         let half = child(|mut socket| {
             begun(&mut socket);
             i32::from(socket.write_all(&[0; report::LENGTH - 1]).is_err())
         });
-        assert_eq!(said(half, MINUTE), "pflog.0: its decoder is gone");
-        assert_eq!(said(child(|_| 1), MINUTE), "", "it has said why");
+        assert_eq!(said(half, MINUTE), "exited with status 0");
+        assert_eq!(said(child(|_| 1), MINUTE), "exited with status 1");
         let silent = child(|_socket| {
             loop {
                 std::thread::sleep(LIMIT);
             }
         });
-        assert_eq!(
-            said(silent, Some(Duration::from_millis(1))),
-            "pflog.0: its decoder took too long and was killed"
-        );
+        assert_eq!(said(silent, Some(Duration::from_millis(1))), "took too long and was killed");
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use common::{Error, Status, message, sandbox};
 
 use crate::decoder::{self, Settings};
+use crate::process::Ended;
 use crate::report::Ending;
 use crate::{logs, start};
 
@@ -19,8 +20,12 @@ pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(
     let mut failed = false;
     let logs = if operands.is_empty() {
         let found = logs::rotated(pflog)?;
-        failed = !found.problems.is_empty();
+        failed = !found.problems.is_empty() || found.left > 0;
         found.problems.iter().for_each(message::warn);
+        if found.left > 0 {
+            let cause = format!("the {} oldest rotated logs are too many; name them", found.left);
+            message::warn(Error::new(pflog.display(), cause));
+        }
         found.logs
     } else {
         operands.iter().map(|name| start::operand(Path::new(name))).collect::<Result<_, _>>()?
@@ -31,17 +36,22 @@ pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(
 
     let mut records: u64 = 0;
     for (log, mut decoder) in decoders {
-        match decoder::report_of(&mut decoder, &log, None) {
+        match decoder::report_of(&mut decoder, None) {
             Ok(report) => {
                 records = records.saturating_add(report.records);
-                if report.ending != Ending::Clean {
+                if matches!(report.ending, Ending::CutOff | Ending::Empty) {
                     message::warn(Error::new(log.display(), report.ending));
                 }
-                failed |= report.ending.is_loss();
+                let faults = report.faults();
+                failed |= !faults.is_empty();
+                faults.iter().for_each(|fault| message::warn(Error::new(log.display(), fault)));
             }
-            Err(said) => {
+            Err(ended) => {
                 failed = true;
-                said.iter().for_each(message::warn);
+                // It has said why, unless whoever reads its output has seen enough.
+                if ended != Ended::Exit(1) {
+                    message::warn(Error::new(log.display(), format!("its decoder {ended}")));
+                }
             }
         }
     }

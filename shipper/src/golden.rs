@@ -1,15 +1,16 @@
 //! The captures in tests/fixtures/pflog against what OpenBSD's own tcpdump printed for them.
 
-use crate::clock::{Form, Zone};
+use crate::clock::{Clock, Zone};
 use crate::pcap::End;
 use crate::text::{Summary, decode};
+use common::config::LogTime;
 use std::fs::{self, File};
 
 /// Decodes a capture in UTC.
 fn text_of(capture: &str) -> (String, Summary) {
     let file = File::open(path(capture)).unwrap();
     let mut text = Vec::new();
-    let summary = decode(file, &mut text, Form::Time, Zone::Utc).unwrap();
+    let summary = decode(file, &mut text, Clock::new(LogTime::Time, Zone::Utc)).unwrap();
     (String::from_utf8(text).unwrap(), summary)
 }
 

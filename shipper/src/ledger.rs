@@ -4,9 +4,10 @@
 //! records, and the seconds since 1970 of its first and its last. Lines are appended, each written
 //! out before its log may leave the outbox; a run that is killed leaves at worst a torn last line.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ use common::{Error, owner};
 use crate::hex;
 use crate::text::Digest;
 
-/// The largest ledger that is read, in octets: some ten thousand logs, of which a disk has tens.
+/// How much of a ledger is read, in octets from its end, where the youngest lines are: some ten
+/// thousand logs, of which a disk has tens.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 /// A log that was spooled.
@@ -77,8 +79,8 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
 pub struct Ledger {
     path: PathBuf,
     entries: Vec<Entry>,
-    /// Lines that were not understood.
-    strange: usize,
+    /// What is wrong with the file.
+    fault: Option<String>,
     /// Whether a line can be appended to the file as it is.
     sound: bool,
 }
@@ -87,31 +89,29 @@ impl Ledger {
     /// Reads the ledger; one that is not there is empty.
     ///
     /// # Errors
-    /// It cannot be read, is larger than 1 MiB, or others may change it.
+    /// It cannot be read, or others may change it.
     pub fn load(path: &Path) -> Result<Ledger, Error> {
         let mut octets = Vec::new();
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-        let there = match file {
-            Ok(file) => {
-                read(&file, &mut octets, path)?;
-                true
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        let (there, is_whole) = match file {
+            Ok(file) => (true, read(file, &mut octets, path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (false, true),
             Err(error) => return Err(Error::io(path, &error)),
         };
         let Parsed { entries, strange, torn } = parse(&octets);
-        Ok(Ledger { path: path.to_owned(), entries, strange, sound: there && !torn && strange == 0 })
+        let fault = match (is_whole, strange) {
+            (true, 0) => None,
+            (true, _) => Some(format!("{strange} strange lines left out; logs may be sent again")),
+            (false, _) => Some(format!("only its last {MAX_SIZE} octets are kept; logs may be sent again")),
+        };
+        let sound = there && !torn && fault.is_none();
+        Ok(Ledger { path: path.to_owned(), entries, fault, sound })
     }
 
-    /// How many lines were not understood. They go with the next change; their logs, if they are
-    /// still there, are sent again.
-    pub fn strange(&self) -> usize {
-        self.strange
-    }
-
-    /// Whether no log was ever spooled.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// What is wrong with the file, until it is rewritten. The logs of what was left out are sent
+    /// again if they are still there.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Whether the log with this digest was spooled.
@@ -143,41 +143,56 @@ impl Ledger {
         Ok(())
     }
 
-    /// Forgets the logs that `keep` does not name.
+    /// Forgets logs that `keep` does not name, those with the oldest last record first, until no more
+    /// than `room` are left.
     ///
     /// # Errors
     /// The file cannot be replaced; the old one stays.
-    pub fn prune(&mut self, keep: impl Fn(&Digest) -> bool) -> Result<(), Error> {
-        let before = self.entries.len();
-        self.entries.retain(|entry| keep(&entry.digest));
-        if self.entries.len() == before { Ok(()) } else { self.rewrite() }
+    pub fn prune(&mut self, room: usize, keep: impl Fn(&Digest) -> bool) -> Result<(), Error> {
+        let others = self.entries.iter().filter(|entry| !keep(&entry.digest));
+        let mut gone: Vec<(u64, Digest)> = others.map(|entry| (entry.last, entry.digest)).collect();
+        gone.sort_unstable();
+        gone.truncate(self.entries.len().saturating_sub(room));
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let gone: BTreeSet<Digest> = gone.into_iter().map(|(_, digest)| digest).collect();
+        self.entries.retain(|entry| !gone.contains(&entry.digest));
+        self.rewrite()
     }
 
-    fn rewrite(&mut self) -> Result<(), Error> {
+    /// Writes the file anew, with the lines that were understood.
+    ///
+    /// # Errors
+    /// The file cannot be replaced; the old one stays.
+    pub fn rewrite(&mut self) -> Result<(), Error> {
         let mut new = Replacement::create(&self.path, 0o600)?;
         for entry in &self.entries {
             writeln!(new, "{entry}").map_err(|error| Error::io(&self.path, &error))?;
         }
         new.commit()?;
         self.sound = true;
+        self.fault = None;
         Ok(())
     }
 }
 
-fn read(file: &File, octets: &mut Vec<u8>, path: &Path) -> Result<(), Error> {
+/// Reads a ledger, or the lines at the end of one that is too large; whether it was the whole.
+fn read(mut file: File, octets: &mut Vec<u8>, path: &Path) -> Result<bool, Error> {
     let metadata = file.metadata().map_err(|error| Error::io(path, &error))?;
     if !metadata.is_file() {
         return Err(Error::new(path.display(), "not a regular file"));
     }
     owner::check(path, &metadata)?;
-    file.take(MAX_SIZE + 1).read_to_end(octets).map_err(|error| Error::io(path, &error))?;
-    if octets.len() as u64 > MAX_SIZE {
-        return Err(Error::new(
-            path.display(),
-            format!("larger than {MAX_SIZE} octets; remove it, and logs still on disk are sent again"),
-        ));
+    let left_out = metadata.len().saturating_sub(MAX_SIZE);
+    file.seek(SeekFrom::Start(left_out))
+        .and_then(|_| file.take(MAX_SIZE).read_to_end(octets))
+        .map_err(|error| Error::io(path, &error))?;
+    if left_out > 0 {
+        let first_line = octets.iter().take_while(|octet| **octet != b'\n').count().saturating_add(1);
+        octets.drain(..first_line.min(octets.len()));
     }
-    Ok(())
+    Ok(left_out == 0)
 }
 
 #[cfg(test)]
@@ -232,7 +247,6 @@ mod tests {
     fn appends_prunes_and_repairs() {
         let path = scratch("appends");
         let mut ledger = Ledger::load(&path).unwrap();
-        assert!(ledger.is_empty());
         ledger.append(entry(1)).unwrap();
         ledger.append(entry(2)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), lines(&[1, 2]));
@@ -245,22 +259,52 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), lines(&[1, 2, 4]));
         assert!(ledger.contains(&[4; 32]) && !ledger.contains(&[3; 32]));
 
-        ledger.prune(|digest| *digest != [1; 32]).unwrap();
+        ledger.prune(0, |digest| *digest != [1; 32]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), lines(&[2, 4]));
         std::fs::write(&path, [b"strange\n".to_vec(), lines(&[5])].concat()).unwrap();
         let mut ledger = Ledger::load(&path).unwrap();
-        assert_eq!(ledger.strange(), 1);
+        assert_eq!(ledger.fault(), Some("1 strange lines left out; logs may be sent again"));
         ledger.append(entry(6)).unwrap();
+        assert_eq!(ledger.fault(), None);
         assert_eq!(std::fs::read(&path).unwrap(), lines(&[5, 6]));
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
-    fn refuses_a_link_and_what_is_too_large() {
+    fn forgets_the_oldest_where_there_is_no_room() {
+        let path = scratch("room");
+        let mut ledger = Ledger::load(&path).unwrap();
+        for (octet, last) in [(1, 30), (2, 10), (3, 20), (4, 40)] {
+            ledger.append(Entry { last, ..entry(octet) }).unwrap();
+        }
+        ledger.prune(4, |_| false).unwrap();
+        assert_eq!(ledger.entries.len(), 4);
+        ledger.prune(2, |digest| *digest == [2; 32]).unwrap();
+        let left: Vec<u8> = ledger.entries.iter().map(|entry| entry.digest[0]).collect();
+        assert_eq!(left, [2, 4]);
+        assert_eq!(Ledger::load(&path).unwrap().entries, ledger.entries);
+        ledger.prune(0, |_| true).unwrap();
+        assert_eq!(ledger.entries.len(), 2, "what is to be kept needs no room");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn of_one_that_is_too_large_the_end_counts() {
+        let path = scratch("large");
+        let head = vec![b'x'; MAX_SIZE as usize];
+        std::fs::write(&path, [head, b"\n".to_vec(), lines(&[1, 2])].concat()).unwrap();
+        let mut ledger = Ledger::load(&path).unwrap();
+        assert!(ledger.fault().unwrap().starts_with("only its last 1048576 octets"));
+        assert!(ledger.contains(&[1; 32]) && ledger.contains(&[2; 32]));
+        ledger.rewrite().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), lines(&[1, 2]));
+        assert_eq!(Ledger::load(&path).unwrap().fault(), None);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn refuses_a_link() {
         let path = scratch("refuses");
-        std::fs::write(&path, vec![b'\n'; MAX_SIZE as usize + 1]).unwrap();
-        assert!(Ledger::load(&path).is_err());
-        std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/null", &path).unwrap();
         assert!(Ledger::load(&path).is_err());
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();

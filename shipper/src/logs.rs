@@ -49,19 +49,16 @@ pub struct Rotated {
 }
 
 impl Rotated {
-    /// Whether every log there is was opened and is final.
+    /// Whether every log that can be read was opened and is final.
     pub fn is_complete(&self) -> bool {
-        self.problems.is_empty()
-            && self.foreign.is_empty()
-            && self.left == 0
-            && self.logs.iter().all(|log| log.is_final)
+        self.problems.is_empty() && self.left == 0 && self.logs.iter().all(|log| log.is_final)
     }
 }
 
 /// What the names in a directory say about the logs of one base name.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Listing {
-    numbers: BTreeSet<u16>,
+    highest: Option<u16>,
     foreign: BTreeSet<OsString>,
 }
 
@@ -77,7 +74,7 @@ fn listing(base: &OsStr, names: impl Iterator<Item = OsString>) -> Listing {
         let Some(number) = words.next().and_then(number) else { continue };
         match words.next() {
             None | Some(b"gz") => {
-                listing.numbers.insert(number);
+                listing.highest = listing.highest.max(Some(number));
             }
             Some(b"bz2" | b"xz" | b"zst" | b"Z") => {
                 listing.foreign.insert(name);
@@ -107,15 +104,15 @@ pub fn rotated(pflog: &Path) -> Result<Rotated, Error> {
             entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()
         })
         .map_err(|error| Error::io(directory, &error))?;
-    let Listing { mut numbers, foreign } = listing(base, names.into_iter());
-    // A rotation since then has moved the last of each row up by one.
-    let moved: Vec<u16> = numbers.iter().filter_map(|number| number.checked_add(1)).collect();
-    numbers.extend(moved);
+    let Listing { highest, foreign } = listing(base, names.into_iter());
+    // A rotation meanwhile moves the highest up by one, and may hide others from readdir(3), so every
+    // number is tried.
+    let highest = highest.map_or(0, |highest| highest.saturating_add(1));
 
     let foreign = foreign.into_iter().map(|name| directory.join(name)).collect();
     let mut found = Rotated { foreign, ..Rotated::default() };
     let mut seen = HashSet::new();
-    for number in numbers {
+    for number in 0..=highest {
         match open_number(pflog, number) {
             Ok(None) => {}
             Ok(Some(_)) if found.logs.len() >= MAX_LOGS => found.left = found.left.saturating_add(1),
@@ -218,8 +215,12 @@ mod tests {
             "pflog.99999999999999999999",
         ];
         let found = listing(OsStr::new("pflog"), names.iter().map(OsString::from));
-        assert_eq!(found.numbers, [0, 1, 10, 999].into());
+        assert_eq!(found.highest, Some(999));
         assert_eq!(found.foreign, ["pflog.3.bz2", "pflog.4.zst"].map(OsString::from).into());
+        let logs =
+            |name: &&str| listing(OsStr::new("pflog"), [OsString::from(name)].into_iter()).highest.is_some();
+        let logs: Vec<&str> = names.into_iter().filter(logs).collect();
+        assert_eq!(logs, ["pflog.0", "pflog.1.gz", "pflog.10", "pflog.999"]);
     }
 
     #[test]
@@ -267,6 +268,12 @@ mod tests {
         assert_eq!(found.foreign, [directory.join("pflog.2.xz")]);
         assert_eq!(found.logs.len(), 1);
         assert!(!found.is_complete());
+        // What no version of this program reads is not waited for.
+        for name in ["pflog.3", "pflog.5"] {
+            std::fs::remove_file(directory.join(name)).unwrap();
+        }
+        std::fs::remove_dir(directory.join("pflog.4")).unwrap();
+        assert!(rotated(&directory.join("pflog")).unwrap().is_complete());
         // One log under two names, as during a rotation, is one log.
         std::fs::hard_link(directory.join("pflog.1"), directory.join("pflog.6")).unwrap();
         assert_eq!(rotated(&directory.join("pflog")).unwrap().logs.len(), 1);

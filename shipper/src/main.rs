@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use common::args::{self, Args};
 use common::config::DEFAULT_PATH;
@@ -16,7 +17,7 @@ use common::replace::temporary_name;
 use common::{Config, Error, Status, lock, message, owner, sandbox};
 use nix::sys::stat::{Mode, umask};
 use shipper::collector::Collector;
-use shipper::decoder::{self, Settings};
+use shipper::decoder::Settings;
 use shipper::outbox::Outbox;
 use shipper::uploader::Target;
 use shipper::{dump, logs, process, start};
@@ -26,7 +27,11 @@ const USAGE: &str = "usage: tsship [-nqrtv] [-c file] [log ...]";
 /// A run's exit status, and its line for syslog.
 type Outcome = (Status, String);
 
+/// How long a run with `-q` goes on to decode: newsyslog(8) waits for it.
+const HOOK: Duration = Duration::from_secs(120);
+
 fn main() -> ExitCode {
+    process::close_inherited();
     message::init("tsship");
     let args = match args::parse("c:nqrtv", std::env::args_os().skip(1)) {
         Ok(args) if args.help => {
@@ -59,12 +64,12 @@ fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
     let account = privilege::account("SHIP_USER", &config.ship_user, config.is_set("SHIP_USER"));
     let result = account.and_then(|account| {
         process::prepare()?;
-        let form = decoder::form(config.log_time);
+        let log_time = config.log_time;
         if args.has('n') {
-            let settings = Settings { account, form, largest_text: None };
+            let settings = Settings { account, log_time, largest_text: None };
             return dump::run(&config.pflog, &args.operands, &settings);
         }
-        let settings = Settings { account, form, largest_text: Some(config.outbox_max) };
+        let settings = Settings { account, log_time, largest_text: Some(config.outbox_max / 4) };
         ship(&config, &settings, args.has('q'))
     });
     result.map_err(|error| vec![error])
@@ -79,14 +84,14 @@ fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcom
         message::say("another run is at work");
         return Ok((Status::Nothing, "another run is at work".to_owned()));
     };
-    outbox.sweep()?;
+    let until = if only_spool { Instant::now().checked_add(HOOK) } else { None };
 
     // What the children get is opened, then they are forked; each drops root and pledges by itself.
-    let mut problems = Vec::new();
+    let mut problems: Vec<Error> = outbox.sweep().err().into_iter().collect();
     let target =
         if only_spool { None } else { Target::new(config).map_err(|error| problems.push(error)).ok() };
     let mut rotated = logs::rotated(&config.pflog)?;
-    let complete = rotated.is_complete();
+    let mut complete = rotated.is_complete();
     problems.append(&mut rotated.problems);
     rotated.logs.retain(|log| {
         if !log.is_final {
@@ -94,7 +99,9 @@ fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcom
         }
         log.is_final
     });
+    let logs = rotated.logs.len();
     let mut started = start::shipping(lock, &outbox, rotated.logs, settings, target.as_ref())?;
+    complete &= started.decodings.len() == logs;
     problems.append(&mut started.problems);
 
     // rpath: read_dir, and open for fsync and the ledger. wpath, cpath: ledger, rename, unlink.
@@ -114,8 +121,9 @@ fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcom
 
     let mut collector = Collector::new(config, outbox, started.waiting, complete)?;
     problems.iter().for_each(|problem| collector.fail(problem));
-    collector.mention(&rotated.foreign, rotated.left);
-    started.decodings.into_iter().for_each(|decoding| collector.spool(decoding));
+    collector.mention(&rotated.foreign);
+    started.decodings.into_iter().for_each(|decoding| collector.spool(decoding, until));
+    collector.mention_left(rotated.left);
     if let Some(uploader) = started.uploader {
         collector.upload(uploader);
     }

@@ -14,10 +14,10 @@ impl Form {
     /// A form of two fields: a short text, and a text file.
     ///
     /// Field names and the text come from the configuration, which takes neither quotes nor control
-    /// characters there. `digest` names the file and makes the boundary, so the boundary cannot be
-    /// in the file: a log would have to hold the digest of itself.
-    pub fn new(id_field: &str, id: &str, file_field: &str, digest: &str) -> Form {
-        let boundary = format!("tsship-{}", digest.get(..32).unwrap_or(digest));
+    /// characters there. `digest` names the file. `random` makes the boundary, new for each form: whoever
+    /// could guess it would write fields of his own into the file.
+    pub fn new(id_field: &str, id: &str, file_field: &str, digest: &str, random: &[u8; 16]) -> Form {
+        let boundary = format!("tsship-{:032x}", u128::from_be_bytes(*random));
         let head = format!(
             "--{boundary}\r\n\
              Content-Disposition: form-data; name=\"{id_field}\"\r\n\
@@ -67,10 +67,11 @@ mod tests {
     #[test]
     fn two_parts_and_the_file_untouched() {
         let digest = "ab".repeat(32);
-        let form = Form::new("device_id", "tdid_abcd1234", "logs[]", &digest);
+        let form = Form::new("device_id", "tdid_abcd1234", "logs[]", &digest, &[7; 16]);
         let content_type = form.content_type();
         let boundary = content_type.strip_prefix("multipart/form-data; boundary=").unwrap();
         assert!((1..=70).contains(&boundary.len()));
+        assert_eq!(boundary, format!("tsship-{}", "07".repeat(16)), "the digest gives nothing away");
         for file in ["", "one line\n", "no end of line", "\r\n--\r\n", "--tsship-"] {
             let body = [&form.head, file.as_bytes(), &form.tail].concat();
             assert_eq!(form.body_length(file.len() as u64), body.len() as u64);

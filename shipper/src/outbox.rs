@@ -54,24 +54,6 @@ pub struct Draft {
     file: File,
 }
 
-impl Draft {
-    /// Another descriptor of the file, for the process that writes it.
-    ///
-    /// # Errors
-    /// There is no room for another descriptor.
-    pub fn writer(&self) -> Result<File, Error> {
-        self.file.try_clone().map_err(|error| Error::io(&self.path, &error))
-    }
-
-    /// A descriptor that only reads, with a position of its own, for the process that posts it.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    pub fn reader(&self) -> Result<File, Error> {
-        open(&self.path)
-    }
-}
-
 impl Outbox {
     /// The outbox at these directories.
     ///
@@ -129,11 +111,13 @@ impl Outbox {
         open(&self.path(name))
     }
 
-    /// Starts a text. `number` tells the drafts of one run apart.
+    /// Starts a text: the draft, a descriptor for the process that writes it, and one that only reads,
+    /// with a position of its own, for the process that posts it. `number` tells the drafts of one
+    /// run apart.
     ///
     /// # Errors
-    /// The file cannot be made.
-    pub fn draft(&self, number: usize) -> Result<Draft, Error> {
+    /// The file cannot be made, or there is no room for the descriptors. Then there is no file.
+    pub fn draft(&self, number: usize) -> Result<(Draft, File, File), Error> {
         let path = self.waiting.join(format!("{number}.tmp"));
         let file = OpenOptions::new()
             .write(true)
@@ -141,7 +125,17 @@ impl Outbox {
             .mode(0o600)
             .open(&path)
             .map_err(|error| Error::io(&path, &error))?;
-        Ok(Draft { path, file })
+        let others = file.try_clone().map_err(|error| Error::io(&path, &error)).and_then(|writer| {
+            let reader = open(&path)?;
+            Ok((writer, reader))
+        });
+        match others {
+            Ok((writer, reader)) => Ok((Draft { path, file }, writer, reader)),
+            Err(error) => {
+                let _ = std::fs::remove_file(&path);
+                Err(error)
+            }
+        }
     }
 
     /// Puts a text, complete, into the outbox, and makes sure that it is on disk.
@@ -265,9 +259,8 @@ mod tests {
     #[test]
     fn a_text_from_draft_to_rejected() {
         let (directory, outbox) = scratch("draft");
-        let draft = outbox.draft(0).unwrap();
-        let mut reader = draft.reader().unwrap();
-        draft.writer().unwrap().write_all(b"line\n").unwrap();
+        let (draft, mut writer, mut reader) = outbox.draft(0).unwrap();
+        writer.write_all(b"line\n").unwrap();
         assert!(outbox.draft(0).is_err(), "never opens what is there");
         assert_eq!(outbox.list().unwrap(), []);
         outbox.publish(&draft, &name(7)).unwrap();
@@ -292,7 +285,7 @@ mod tests {
         outbox.sweep().unwrap();
         assert_eq!(outbox.names().unwrap().len(), 2);
         assert_eq!(outbox.list().unwrap(), [(name(1), 0)]);
-        let draft = outbox.draft(0).unwrap();
+        let (draft, ..) = outbox.draft(0).unwrap();
         outbox.discard(&draft).unwrap();
         assert_eq!(outbox.names().unwrap().len(), 2);
         std::fs::remove_dir_all(directory).unwrap();

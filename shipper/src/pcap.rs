@@ -35,8 +35,9 @@ pub struct Record<'a> {
     pub len: u32,
     /// What was captured, at most the file's snap length.
     pub captured: &'a [u8],
-    /// The record as it is in the file: record header and captured octets.
-    pub octets: &'a [u8],
+    /// The record claims more than the snap length, which pflogd(8) never writes: its length may be
+    /// damaged, and other records be inside it.
+    pub is_overlong: bool,
 }
 
 /// Why there is no further record.
@@ -134,13 +135,14 @@ impl<R: Read> Reader<R> {
 
     /// The next record, or why there is none; then there is no use in asking again.
     pub fn read(&mut self) -> Result<Record<'_>, End> {
-        let len = self.whole_record()?;
+        let (claimed, len) = self.whole_record()?;
+        let (record, offset) = (self.records + 1, self.offset);
+        self.records = record;
         self.offset += len as u64;
-        self.records += 1;
         let snaplen = self.snaplen();
         let octets = self.input.take(len);
         let Ok((_, raw)) = self.parser.next_raw_packet(octets) else {
-            return Err(End::CutOff { octets: octets.len() });
+            return Err(End::Corrupt { record, offset, captured: claimed });
         };
         let captured = octets.get(RECORD_HEADER..).unwrap_or_default();
         Ok(Record {
@@ -151,12 +153,13 @@ impl<R: Read> Reader<R> {
             },
             len: raw.orig_len,
             captured: captured.get(..snaplen).unwrap_or(captured),
-            octets,
+            is_overlong: captured.len() > snaplen,
         })
     }
 
-    /// Has the whole of the next record read into the window; its length.
-    fn whole_record(&mut self) -> Result<usize, End> {
+    /// Has the whole of the next record read into the window: the captured octets that it claims, and
+    /// its length with its header.
+    fn whole_record(&mut self) -> Result<(u32, usize), End> {
         self.input.fill(RECORD_HEADER);
         let Some(&[.., c0, c1, c2, c3, _, _, _, _]) = self.input.unread().first_chunk::<RECORD_HEADER>()
         else {
@@ -166,15 +169,20 @@ impl<R: Read> Reader<R> {
             Endianness::Big => u32::from_be_bytes([c0, c1, c2, c3]),
             Endianness::Little => u32::from_le_bytes([c0, c1, c2, c3]),
         };
-        let Some(len) = usize::try_from(captured).ok().filter(|&len| len <= MAX_CAPTURED) else {
-            return Err(End::Corrupt { record: self.records + 1, offset: self.offset, captured });
+        let corrupt = End::Corrupt { record: self.records + 1, offset: self.offset, captured };
+        let Some(claimed) = usize::try_from(captured).ok().filter(|&len| len <= MAX_CAPTURED) else {
+            return Err(corrupt);
         };
-        let len = RECORD_HEADER + len;
+        let len = RECORD_HEADER + claimed;
         self.input.fill(len);
         if self.input.unread().len() < len {
-            return Err(self.end());
+            return Err(match self.end() {
+                // Longer than any record that pflogd(8) could have been writing.
+                End::CutOff { .. } if claimed > self.snaplen() => corrupt,
+                end => end,
+            });
         }
-        Ok(len)
+        Ok((captured, len))
     }
 
     /// Why there is not as much in the window as was asked for.
@@ -252,20 +260,6 @@ fn starts_like_pcap(start: &[u8]) -> bool {
         [0x4d, 0x3c, 0xb2, 0xa1],
     ];
     MAGIC.iter().any(|magic| start.iter().zip(magic).all(|(a, b)| a == b))
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Clean => write!(f, "complete"),
-            End::CutOff { octets } => write!(f, "cut off {octets} octets into the last record"),
-            End::Corrupt { record, offset, captured } => write!(
-                f,
-                "corrupt record {record} at octet {offset}: claims {captured} captured octets, rest not read"
-            ),
-            End::Unreadable { offset, cause } => write!(f, "damaged after octet {offset}: {cause}"),
-        }
-    }
 }
 
 impl fmt::Display for NotPflog {
@@ -374,7 +368,7 @@ mod tests {
                 match end {
                     End::Clean => assert_eq!(len, ends[whole]),
                     End::CutOff { octets } => assert_eq!(octets, len - ends[whole]),
-                    other => panic!("{len}: {other}"),
+                    other => panic!("{len}: {other:?}"),
                 }
             }
         }
@@ -397,8 +391,31 @@ mod tests {
             let good = record(u32::to_le_bytes, 1, 2, 3, b"one");
             let (records, end) = contents(&little(MICRO, 160, &[good.clone(), bad, good])[..]).unwrap();
             assert_eq!(records.len(), 1);
-            let End::Corrupt { record: 2, offset: 43, captured } = end else { panic!("{end}") };
+            let End::Corrupt { record: 2, offset: 43, captured } = end else { panic!("{end:?}") };
             assert_eq!(captured, claimed);
+        }
+    }
+
+    #[test]
+    fn what_claims_more_than_the_snap_length_was_not_cut_off() {
+        let good = record(u32::to_le_bytes, 1, 2, 3, b"one");
+        for (snaplen, claimed, is_corrupt) in [
+            (160, 160, false),
+            (160, 161, true),
+            (160, 200_000, true),
+            (0, 200_000, false),
+            (u32::MAX, 9, false),
+        ] {
+            let bad = [1, 2, claimed, 4].map(u32::to_le_bytes).concat();
+            let (records, end) = contents(&little(MICRO, snaplen, &[good.clone(), bad])[..]).unwrap();
+            assert_eq!(records.len(), 1);
+            match end {
+                End::Corrupt { record: 2, offset: 43, captured } => {
+                    assert!(is_corrupt && captured == claimed, "{snaplen} {claimed}");
+                }
+                End::CutOff { octets: 16 } => assert!(!is_corrupt, "{snaplen} {claimed}"),
+                other => panic!("{other:?}"),
+            }
         }
     }
 
@@ -418,7 +435,7 @@ mod tests {
             let mut reader = Reader::new(&file[..]).unwrap();
             let record = reader.read().unwrap();
             assert_eq!(record.captured.len(), expected);
-            assert_eq!(record.octets, &file[24..]);
+            assert_eq!(record.is_overlong, snaplen == 2);
         }
     }
 

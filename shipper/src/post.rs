@@ -1,10 +1,11 @@
 //! One text over HTTPS: a request, and what its answer means.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::ring::rand::{self, SystemRandom};
 use common::Error;
 use common::error::reason;
 use rustls::CertificateError;
@@ -15,6 +16,10 @@ use ureq::{Agent, Body, Proxy, SendBody};
 
 use crate::multipart::Form;
 use crate::uploader::{LIMIT, Target, Verdict};
+
+/// From which length on, in octets, a server is asked for its consent before the text is sent, so
+/// that its refusal is not lost in a connection that it closes. Shorter ones do not wait for that.
+const EXPECT: u64 = 1 << 20;
 
 /// Most octets of an address that a server redirects to which are repeated in a message.
 const MAX_SHOWN: usize = 200;
@@ -80,7 +85,7 @@ impl<'a> Poster<'a> {
     pub fn post(&self, text: &File, digest: &str) -> Result<Verdict, (Verdict, Error)> {
         let response = self.send(text, digest).map_err(|error| {
             let through = if self.target.proxy.is_empty() { "" } else { " (through PROXY)" };
-            (Verdict::Later, Error::new(&self.object, cause(&error) + through))
+            (failure(&error), Error::new(&self.object, cause(&error) + through))
         })?;
         let status = response.status();
         match verdict(status) {
@@ -93,22 +98,30 @@ impl<'a> Poster<'a> {
         let length = text.metadata()?.len();
         text.seek(SeekFrom::Start(0))?;
         let Target { id: (id_field, id), file_field, .. } = self.target;
-        let form = Form::new(id_field, id, file_field, digest);
+        let random =
+            rand::generate(&SystemRandom::new()).map_err(|_| io::Error::other("no random octets"))?;
+        let form = Form::new(id_field, id, file_field, digest, &random.expose());
         let mut body = form.head.as_slice().chain(text.take(length)).chain(form.tail.as_slice());
-        self.agent
+        let mut request = self
+            .agent
             .post(&self.target.url)
             .header(header::CONTENT_TYPE, form.content_type())
             .header(header::CONTENT_LENGTH, form.body_length(length))
-            .header("Idempotency-Key", digest)
-            .send(SendBody::from_reader(&mut body))
+            .header("Idempotency-Key", digest);
+        if length >= EXPECT {
+            request = request.header(header::EXPECT, "100-continue");
+        }
+        request.send(SendBody::from_reader(&mut body))
     }
 }
 
-/// What a status means: any 2xx is success; a 4xx that no later attempt can change is final.
+/// What a status means: any 2xx is success; a 4xx that no later attempt can change is final. Where
+/// the service has moved to, or asks to wait, is no matter of one text.
 fn verdict(status: StatusCode) -> Verdict {
     match status.as_u16() {
         200..=299 => Verdict::Sent,
-        408 | 425 | 429 => Verdict::Later,
+        300..=399 | 429 | 503 => Verdict::Away,
+        408 | 417 | 425 => Verdict::Later,
         400..=499 => Verdict::Rejected,
         _ => Verdict::Later,
     }
@@ -132,16 +145,38 @@ fn shown(octets: &[u8]) -> String {
     octets.get(..MAX_SHOWN).unwrap_or(octets).escape_ascii().to_string()
 }
 
+/// What a text can expect that got no answer. A connection may break, or an answer not come, because
+/// of this one text; what fails before it is on its way fails for all.
+fn failure(error: &ureq::Error) -> Verdict {
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => Verdict::Away,
+        ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
+            Verdict::Later
+        }
+        ureq::Error::Io(error) if tls(error).is_none() => match error.kind() {
+            ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::UnexpectedEof => Verdict::Later,
+            _ => Verdict::Away,
+        },
+        _ => Verdict::Away,
+    }
+}
+
+/// The error of TLS that is inside one of the system.
+fn tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
 /// What went wrong before there was an answer. No word of it repeats the proxy's password.
 fn cause(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Io(error) => {
-            match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(error) => tls_cause(error),
-                None if error.kind() == ErrorKind::UnexpectedEof => "closed without an answer".to_owned(),
-                None => reason(error),
-            }
-        }
+        ureq::Error::Io(error) => match tls(error) {
+            Some(error) => tls_cause(error),
+            None if error.kind() == ErrorKind::UnexpectedEof => "closed without an answer".to_owned(),
+            None => reason(error),
+        },
         ureq::Error::Rustls(error) => tls_cause(error),
         ureq::Error::Timeout(phase) => format!("no answer in time ({phase})"),
         ureq::Error::HostNotFound => "the name has no address".to_owned(),
@@ -177,12 +212,35 @@ mod tests {
             range.map(|code| verdict(StatusCode::from_u16(code).unwrap())).collect::<Vec<_>>()
         };
         assert_eq!(verdicts(200..=299), [Verdict::Sent; 100]);
-        assert_eq!(verdicts(300..=399), [Verdict::Later; 100]);
-        assert_eq!(verdicts(500..=599), [Verdict::Later; 100]);
+        assert_eq!(verdicts(300..=399), [Verdict::Away; 100]);
+        assert_eq!(verdicts(500..=502), [Verdict::Later; 3]);
+        assert_eq!(verdicts(503..=503), [Verdict::Away]);
+        assert_eq!(verdicts(504..=599), [Verdict::Later; 96]);
         for code in 400..=499 {
-            let expected = if [408, 425, 429].contains(&code) { Verdict::Later } else { Verdict::Rejected };
+            let expected = match code {
+                429 => Verdict::Away,
+                408 | 417 | 425 => Verdict::Later,
+                _ => Verdict::Rejected,
+            };
             assert_eq!(verdicts(code..=code), [expected]);
         }
+    }
+
+    #[test]
+    fn only_what_may_be_the_texts_fault_is_its_own_matter() {
+        let io = |kind: ErrorKind| failure(&ureq::Error::Io(kind.into()));
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof] {
+            assert_eq!(io(kind), Verdict::Later);
+        }
+        for kind in [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable]
+        {
+            assert_eq!(io(kind), Verdict::Away);
+        }
+        let tls = io::Error::new(ErrorKind::UnexpectedEof, rustls::Error::DecryptError);
+        assert_eq!(failure(&ureq::Error::Io(tls)), Verdict::Away);
+        assert_eq!(failure(&ureq::Error::HostNotFound), Verdict::Away);
+        assert_eq!(failure(&ureq::Error::Timeout(ureq::Timeout::Connect)), Verdict::Away);
+        assert_eq!(failure(&ureq::Error::Timeout(ureq::Timeout::RecvResponse)), Verdict::Later);
     }
 
     #[test]

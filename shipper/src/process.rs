@@ -1,12 +1,14 @@
 //! Child processes: forked without exec, looked after until they are gone.
 //!
-//! The only module of this program that calls the system unsafely.
+//! With `clock` the only module of this program that calls the system unsafely.
 
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::exit;
 use std::time::{Duration, Instant};
 
 use common::Error;
@@ -16,10 +18,10 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getpid};
+use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, fork, getpid};
 
 /// How long a child that has done its work may take to exit.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// How long a look at a child that has not exited yet is put off.
 const NAP: Duration = Duration::from_millis(2);
@@ -59,6 +61,8 @@ pub enum Ended {
     Signal(Signal),
     /// It was killed here, because it did not answer or exit in time.
     Late,
+    /// It sent what is no answer.
+    Strange,
     /// The system does not know.
     Unknown,
 }
@@ -69,9 +73,26 @@ impl std::fmt::Display for Ended {
             Ended::Exit(status) => write!(f, "exited with status {status}"),
             Ended::Signal(signal) => write!(f, "died of {signal}"),
             Ended::Late => f.write_str("took too long and was killed"),
+            Ended::Strange => f.write_str("sent no valid answer"),
             Ended::Unknown => f.write_str("is gone"),
         }
     }
+}
+
+/// Closes whatever the caller left open beyond the standard streams, so that no child has it. To be
+/// called before anything else is.
+pub fn close_inherited() {
+    // It fails if there is nothing to close.
+    // SAFETY: this process has opened nothing yet, so nobody's descriptor is closed behind his back.
+    #[cfg(not(target_os = "linux"))]
+    unsafe {
+        libc::closefrom(3)
+    };
+    // SAFETY: as above. Before Linux 5.9 there is no such call, and they stay open.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::close_range(3, libc::c_uint::MAX, 0)
+    };
 }
 
 /// Makes sure that children can be waited for, whatever the caller left, and that there is room
@@ -93,7 +114,7 @@ pub fn prepare() -> Result<(), Error> {
 }
 
 /// Forks. Both sides have one end of a socket, and everything else twice: the child closes what is
-/// not its own.
+/// not its own. Its standard input and output are `/dev/null`: what we print is not its to say.
 ///
 /// To be called while there is one thread only, since the child has no other.
 ///
@@ -101,12 +122,18 @@ pub fn prepare() -> Result<(), Error> {
 /// There is no room for another process or socket.
 pub fn split() -> Result<Side, Error> {
     let failed = |errno: Errno| Error::new("fork", errno.desc());
+    let null = Path::new("/dev/null");
+    let nothing =
+        OpenOptions::new().read(true).write(true).open(null).map_err(|error| Error::io(null, &error))?;
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
     // SAFETY: this process has one thread, so no lock that the child could need is held by another.
     match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
             drop(ours);
+            if dup2_stdin(&nothing).and_then(|()| dup2_stdout(&nothing)).is_err() {
+                exit(1);
+            }
             Ok(Side::Child(File::from(theirs)))
         }
         ForkResult::Parent { child: pid } => {
@@ -117,12 +144,13 @@ pub fn split() -> Result<Side, Error> {
 }
 
 /// What a process that parses hostile data may use: 128 MiB of memory, no core dump, at most
-/// `largest_file` octets in one file, and the processor when nobody else wants it. To be called
-/// before pledge(2), under which setrlimit(2) needs `proc`.
+/// `largest_file` octets in one file, and the processor when nobody else wants it, for at most the
+/// time `processor`, should there be no parent left to end it. To be called before pledge(2), under
+/// which setrlimit(2) needs `proc`.
 ///
 /// # Errors
 /// The system refuses.
-pub fn restrain(largest_file: Option<u64>) -> Result<(), Error> {
+pub fn restrain(largest_file: Option<u64>, processor: Option<Duration>) -> Result<(), Error> {
     let limit = |resource, most: rlim_t| {
         let (_, hard) = getrlimit(resource)?;
         setrlimit(resource, most.min(hard), most.min(hard))
@@ -132,6 +160,9 @@ pub fn restrain(largest_file: Option<u64>) -> Result<(), Error> {
         limit(Resource::RLIMIT_DATA, MEMORY)?;
         if let Some(octets) = largest_file {
             limit(Resource::RLIMIT_FSIZE, rlim_t::try_from(octets).unwrap_or(rlim_t::MAX))?;
+        }
+        if let Some(time) = processor {
+            limit(Resource::RLIMIT_CPU, rlim_t::try_from(time.as_secs()).unwrap_or(rlim_t::MAX))?;
         }
         // SAFETY: to ignore the signal needs no handler; write(2) then fails with EFBIG instead.
         unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }?;
@@ -177,8 +208,12 @@ impl Child {
 
     /// Closes the socket, gives the child a moment to exit, and waits for it.
     pub fn end(&mut self) -> Ended {
+        self.end_within(GRACE)
+    }
+
+    fn end_within(&mut self, grace: Duration) -> Ended {
         self.socket = None;
-        let deadline = Instant::now().checked_add(GRACE);
+        let deadline = Instant::now().checked_add(grace);
         loop {
             if let Some(ended) = self.ended {
                 return ended;
@@ -316,6 +351,38 @@ mod tests {
     }
 
     #[test]
+    fn nobody_there_and_still_at_work_has_a_limit() {
+        let _alone = alone();
+        let mut spins = child(|_| {
+            if restrain(None, Some(Duration::from_secs(1))).is_err() {
+                return 1;
+            }
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+        let ended = spins.receive(&mut [0], after(LONG));
+        assert!(
+            matches!(ended, Err(Ended::Signal(Signal::SIGXCPU | Signal::SIGKILL))),
+            "the processor's time is over: {ended:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_child_prints_goes_nowhere() {
+        let _alone = alone();
+        let mut prints = child(|_| {
+            let mut octet = [0];
+            let (read, written) = (
+                nix::unistd::read(std::io::stdin(), &mut octet),
+                nix::unistd::write(std::io::stdout(), b"x"),
+            );
+            i32::from((read, written) != (Ok(0), Ok(1)))
+        });
+        assert_eq!(prints.end(), Ended::Exit(0));
+    }
+
+    #[test]
     fn silence_has_a_limit() {
         let _alone = alone();
         let silent = |_: File| loop {
@@ -325,7 +392,7 @@ mod tests {
         let mut late = child(silent);
         assert_eq!(late.receive(&mut [0], after(Duration::from_millis(1))), Err(Ended::Late));
         let mut stays = child(silent);
-        assert_eq!(stays.end(), Ended::Late, "not even if it keeps its socket open");
+        assert_eq!(stays.end_within(NAP), Ended::Late, "not even if it keeps its socket open");
         let dropped = child(silent);
         let pid = dropped.pid;
         drop(dropped);

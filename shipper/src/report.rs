@@ -8,7 +8,7 @@ use std::fmt;
 use crate::text::Digest;
 
 /// Octets of a report on the wire.
-pub const LENGTH: usize = 1 + 32 + 32 + 8 + 8 + 4 + 4 + 8 + 8;
+pub const LENGTH: usize = 1 + 32 + 8 + 8 + 8 + 4 + 4 + 8 + 8;
 
 /// What a decoder found in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub struct Report {
     pub ending: Ending,
     /// SHA-256 of all octets of the log, uncompressed; of a damaged one, of those that could be read.
     pub digest: Digest,
-    /// SHA-256 of the first record; zeros without one.
-    pub first_record: Digest,
     /// Records, each of which is a line of the text.
     pub records: u64,
     /// Those among them that are no pflog records; their line says so.
     pub undecodable: u64,
+    /// Those that are longer than the log's snap length.
+    pub overlong: u64,
     /// When the first record was taken, in seconds since 1970; 0 without records.
     pub first: u32,
     /// When the last record was taken.
@@ -79,12 +79,34 @@ impl Report {
         Report {
             ending: Ending::Empty,
             digest: Digest::default(),
-            first_record: Digest::default(),
             records: 0,
             undecodable: 0,
+            overlong: 0,
             first: 0,
             last: 0,
         }
+    }
+
+    /// Whether there are records, and none of them is a pflog record: the log of another system, or
+    /// none at all.
+    pub fn is_foreign(&self) -> bool {
+        self.records > 0 && self.undecodable == self.records
+    }
+
+    /// What is wrong with the log, each in words.
+    pub fn faults(&self) -> Vec<String> {
+        let Report { ending, records, undecodable, overlong, .. } = self;
+        let mut faults = Vec::new();
+        if ending.is_loss() {
+            faults.push(ending.to_string());
+        }
+        if *undecodable > 0 {
+            faults.push(format!("{undecodable} of {records} records have no pflog header that is known"));
+        }
+        if *overlong > 0 {
+            faults.push(format!("{overlong} of {records} records are longer than the snap length: damaged"));
+        }
+        faults
     }
 
     /// The report as it goes over the socket, numbers in network order.
@@ -100,9 +122,9 @@ impl Report {
         let fields: [&[u8]; 9] = [
             &[kind],
             &self.digest,
-            &self.first_record,
             &self.records.to_be_bytes(),
             &self.undecodable.to_be_bytes(),
+            &self.overlong.to_be_bytes(),
             &self.first.to_be_bytes(),
             &self.last.to_be_bytes(),
             &record.to_be_bytes(),
@@ -118,9 +140,10 @@ impl Report {
     pub fn decode(octets: &[u8; LENGTH]) -> Option<Report> {
         let mut rest = octets.as_slice();
         let [kind] = take::<1>(&mut rest)?;
-        let (digest, first_record) = (take::<32>(&mut rest)?, take::<32>(&mut rest)?);
+        let digest = take(&mut rest)?;
         let records = u64::from_be_bytes(take(&mut rest)?);
         let undecodable = u64::from_be_bytes(take(&mut rest)?);
+        let overlong = u64::from_be_bytes(take(&mut rest)?);
         let (first, last) = (u32::from_be_bytes(take(&mut rest)?), u32::from_be_bytes(take(&mut rest)?));
         let (record, offset) = (u64::from_be_bytes(take(&mut rest)?), u64::from_be_bytes(take(&mut rest)?));
         let ending = match (kind, record, offset) {
@@ -131,14 +154,15 @@ impl Report {
             (4, 0, 0) => Ending::Empty,
             _ => return None,
         };
-        let report = Report { ending, digest, first_record, records, undecodable, first, last };
+        let report = Report { ending, digest, records, undecodable, overlong, first, last };
         report.makes_sense().then_some(report)
     }
 
     fn makes_sense(&self) -> bool {
         let has_records = self.records > 0;
-        let nothing = self.first == 0 && self.last == 0 && self.first_record == Digest::default();
+        let nothing = self.first == 0 && self.last == 0;
         self.undecodable <= self.records
+            && self.overlong <= self.records
             && (has_records || nothing)
             && (self.ending != Ending::Empty || *self == Report::empty())
     }
@@ -156,15 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn report(ending: Ending) -> Report {
-        Report {
-            ending,
-            digest: [7; 32],
-            first_record: [8; 32],
-            records: 3,
-            undecodable: 1,
-            first: 9,
-            last: 5,
-        }
+        Report { ending, digest: [7; 32], records: 3, undecodable: 1, overlong: 2, first: 9, last: 5 }
     }
 
     #[test]
@@ -182,6 +198,23 @@ mod tests {
     }
 
     #[test]
+    fn says_what_is_wrong() {
+        let corrupt = report(Ending::Corrupt { record: 4, offset: 99 });
+        assert_eq!(
+            corrupt.faults(),
+            [
+                "record 4 at octet 99 is corrupt; what follows is not read",
+                "1 of 3 records have no pflog header that is known",
+                "2 of 3 records are longer than the snap length: damaged",
+            ]
+        );
+        let good = Report { undecodable: 0, overlong: 0, ..report(Ending::CutOff) };
+        assert_eq!(good.faults(), [""; 0]);
+        assert!(!corrupt.is_foreign() && Report { undecodable: 3, ..good }.is_foreign());
+        assert!(!Report::empty().is_foreign());
+    }
+
+    #[test]
     fn refuses_what_makes_no_sense() {
         let refused = |change: fn(&mut Report)| {
             let mut report = report(Ending::Clean);
@@ -189,7 +222,8 @@ mod tests {
             assert_eq!(Report::decode(&report.encode()), None, "{report:?}");
         };
         refused(|report| report.undecodable = 4);
-        refused(|report| (report.records, report.undecodable) = (0, 0));
+        refused(|report| report.overlong = 4);
+        refused(|report| (report.records, report.undecodable, report.overlong) = (0, 0, 0));
         refused(|report| report.ending = Ending::Empty);
         refused(|report| report.ending = Ending::Corrupt { record: 0, offset: 24 });
         let mut octets = report(Ending::Clean).encode();

@@ -32,16 +32,17 @@ pub struct Shipping {
     pub uploader: Option<Child>,
     /// The texts of earlier runs that the uploader has, with their numbers there.
     pub waiting: Vec<(Name, u32)>,
-    /// Texts of earlier runs that could not be opened.
+    /// Texts of earlier runs that could not be opened, logs for which there was no room, and the
+    /// uploader if there was none for it.
     pub problems: Vec<Error>,
 }
 
 /// Starts a decoder for each log and, if there is a target, an uploader for their texts and for
-/// those that wait.
+/// those that wait. What cannot be started is one of the `problems`, and costs nothing else: to post
+/// may be what makes room again.
 ///
 /// # Errors
-/// A draft cannot be made, or there is no room for another process or descriptor. Then no child is
-/// left.
+/// The outbox cannot be read.
 pub fn shipping(
     lock: File,
     outbox: &Outbox,
@@ -59,25 +60,34 @@ pub fn shipping(
         }
     }
     let (mut jobs, mut drafts) = (Vec::new(), Vec::new());
-    for log in logs {
-        let draft = outbox.draft(jobs.len())?;
-        let number = enter(&mut texts, draft.reader()?);
-        jobs.push((log, draft.writer()?));
-        drafts.push((draft, number));
-    }
-    let (decoders, (lock, drafts, texts)) = decoders(jobs, settings, (lock, drafts, texts))?;
-    let decodings = decoders
-        .into_iter()
-        .zip(drafts)
-        .map(|((log, decoder), (draft, number))| Decoding { log, decoder, draft, number })
-        .collect();
-    let (uploader, (lock, decodings)) = match target {
-        Some(target) if !texts.is_empty() => {
-            let (child, held) = uploader(texts, target, settings, (lock, decodings))?;
-            (Some(child), held)
+    for (number, log) in logs.into_iter().enumerate() {
+        match outbox.draft(number) {
+            Ok((draft, writer, reader)) => {
+                jobs.push((log, writer));
+                drafts.push((draft, enter(&mut texts, reader)));
+            }
+            Err(error) => problems.push(Error::new(log.path.display(), format!("not shipped: {error}"))),
         }
-        _ => (None, (lock, decodings)),
+    }
+    let (decoders, (lock, drafts, texts)) = decoders(jobs, settings, (lock, drafts, texts));
+    let mut decodings = Vec::new();
+    for ((log, decoder), (draft, number)) in decoders.into_iter().zip(drafts) {
+        match decoder {
+            Ok(decoder) => decodings.push(Decoding { log, decoder, draft, number }),
+            Err(error) => {
+                problems.push(Error::new(log.display(), format!("not shipped: {error}")));
+                problems.extend(outbox.discard(&draft).err());
+            }
+        }
+    }
+    let (uploader, (lock, decodings)) = match target {
+        Some(target) if !texts.is_empty() => uploader(texts, target, settings, (lock, decodings)),
+        _ => (Ok(None), (lock, decodings)),
     };
+    let uploader = uploader.unwrap_or_else(|error| {
+        problems.push(Error::new("uploader", error));
+        None
+    });
     Ok(Shipping { lock, decodings, uploader, waiting, problems })
 }
 
@@ -88,7 +98,8 @@ pub fn shipping(
 pub fn printing(logs: Vec<Log>, settings: &Settings) -> Result<Vec<(PathBuf, Child)>, Error> {
     let jobs: Result<Vec<(Log, File)>, Error> =
         logs.into_iter().map(|log| Ok((log, standard(&std::io::stdout(), "standard output")?))).collect();
-    Ok(decoders(jobs?, settings, ())?.0)
+    let (decoders, ()) = decoders(jobs?, settings, ());
+    decoders.into_iter().map(|(log, decoder)| Ok((log, decoder?))).collect()
 }
 
 /// A log that was named by hand; `-` is standard input.
@@ -115,31 +126,37 @@ fn enter(texts: &mut Vec<File>, text: File) -> u32 {
     number
 }
 
+/// A log's path, and the process that decodes it if there was room for one.
+type Started = (PathBuf, Result<Child, Error>);
+
 /// Forks a decoder for each log. `held` is all else that is open: it comes back, but no child keeps it.
-fn decoders<H>(
-    jobs: Vec<(Log, File)>,
-    settings: &Settings,
-    held: H,
-) -> Result<(Vec<(PathBuf, Child)>, H), Error> {
+fn decoders<H>(jobs: Vec<(Log, File)>, settings: &Settings, held: H) -> (Vec<Started>, H) {
     let mut decoders = Vec::new();
     let mut jobs = jobs.into_iter();
     while let Some((log, text)) = jobs.next() {
-        match split()? {
-            Side::Parent(child) => decoders.push((log.path, child)),
-            Side::Child(socket) => {
+        match split() {
+            Ok(Side::Parent(child)) => decoders.push((log.path, Ok(child))),
+            Err(error) => decoders.push((log.path, Err(error))),
+            Ok(Side::Child(socket)) => {
                 drop((jobs, decoders, held));
                 exit(decoder::work(socket, log, text, settings));
             }
         }
     }
-    Ok((decoders, held))
+    (decoders, held)
 }
 
 /// Forks the uploader. `held` is all else that is open: it comes back, but the child does not keep it.
-fn uploader<H>(texts: Vec<File>, target: &Target, settings: &Settings, held: H) -> Result<(Child, H), Error> {
-    match split()? {
-        Side::Parent(child) => Ok((child, held)),
-        Side::Child(socket) => {
+fn uploader<H>(
+    texts: Vec<File>,
+    target: &Target,
+    settings: &Settings,
+    held: H,
+) -> (Result<Option<Child>, Error>, H) {
+    match split() {
+        Ok(Side::Parent(child)) => (Ok(Some(child)), held),
+        Err(error) => (Err(error), held),
+        Ok(Side::Child(socket)) => {
             drop(held);
             exit(uploader::work(socket, &texts, target, &settings.account));
         }

@@ -1,10 +1,10 @@
 //! Turns a pflog file into text: one line for each record, whatever the record holds.
 
-use crate::clock::{Clock, Form, Zone};
+use crate::clock::Clock;
 use crate::pcap::{End, NotPflog, Reader};
 use crate::print;
 use flate2::bufread::MultiGzDecoder;
-use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
+use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
 
@@ -27,12 +27,12 @@ pub struct Summary {
     pub records: u64,
     /// Those among them whose pflog header could not be read; their line says so in square brackets.
     pub undecodable: u64,
+    /// Those that claim more than the file's snap length.
+    pub overlong: u64,
     /// Time stamp of the first record.
     pub first: Option<Stamp>,
     /// Time stamp of the last record.
     pub last: Option<Stamp>,
-    /// Digest of the first record: its 16-octet header and its captured octets, as in the file.
-    pub first_record: Option<Digest>,
     /// Digest of all octets of the file, uncompressed; of a damaged one, of those that could be read.
     pub octets: Digest,
     /// How the file ended.
@@ -53,12 +53,7 @@ pub enum Error {
 /// Memory is bounded whatever the file holds. A file that is cut off, corrupt or damaged gives the text of
 /// the records before that place, and [`Summary::end`] says where it is. At the first error of `output`
 /// everything stops.
-pub fn decode<R: Read, W: Write>(
-    mut input: R,
-    output: &mut W,
-    form: Form,
-    zone: Zone,
-) -> Result<Summary, Error> {
+pub fn decode<R: Read, W: Write>(mut input: R, output: &mut W, clock: Clock) -> Result<Summary, Error> {
     let mut start = Vec::new();
     let magic = (&mut input).take(GZIP_MAGIC.len() as u64).read_to_end(&mut start);
     magic.map_err(|cause| Error::Input(NotPflog::Unreadable(cause)))?;
@@ -66,17 +61,17 @@ pub fn decode<R: Read, W: Write>(
     let input = start.as_slice().chain(input);
     if is_gzip {
         let input = MultiGzDecoder::new(BufReader::with_capacity(OUTPUT, input));
-        decode_plain(input, output, Clock::new(form, zone))
+        decode_plain(input, output, clock)
     } else {
-        decode_plain(input, output, Clock::new(form, zone))
+        decode_plain(input, output, clock)
     }
 }
 
 fn decode_plain<R: Read, W: Write>(input: R, output: &mut W, mut clock: Clock) -> Result<Summary, Error> {
     let mut input = Hashed { input, context: Context::new(&SHA256) };
     let mut reader = Reader::new(&mut input).map_err(Error::Input)?;
-    let (mut records, mut undecodable) = (0, 0);
-    let (mut first, mut last, mut first_record) = (None, None, None);
+    let (mut records, mut undecodable, mut overlong) = (0, 0, 0);
+    let (mut first, mut last) = (None, None);
     let mut text = Vec::with_capacity(2 * OUTPUT);
     let end = loop {
         let record = match reader.read() {
@@ -86,9 +81,9 @@ fn decode_plain<R: Read, W: Write>(input: R, output: &mut W, mut clock: Clock) -
         last = Some((record.sec, record.usec));
         if records == 0 {
             first = last;
-            first_record = Some(sha256(digest(&SHA256, record.octets).as_ref()));
         }
         records += 1;
+        overlong += u64::from(record.is_overlong);
         clock.stamp(&mut text, record.sec, record.usec);
         if print::packet(&mut text, record.captured, record.len).is_err() {
             undecodable += 1;
@@ -109,12 +104,8 @@ fn decode_plain<R: Read, W: Write>(input: R, output: &mut W, mut clock: Clock) -
         },
         end => end,
     };
-    let octets = sha256(input.context.finish().as_ref());
-    Ok(Summary { records, undecodable, first, last, first_record, octets, end })
-}
-
-fn sha256(digest: &[u8]) -> Digest {
-    digest.first_chunk().copied().unwrap_or_default()
+    let octets = input.context.finish().as_ref().first_chunk().copied().unwrap_or_default();
+    Ok(Summary { records, undecodable, overlong, first, last, octets, end })
 }
 
 /// Digests whatever is read through it.
@@ -145,6 +136,8 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Zone;
+    use common::config::LogTime;
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
@@ -176,12 +169,16 @@ mod tests {
 
     fn decoded(input: &[u8]) -> Result<(String, Summary), Error> {
         let mut text = Vec::new();
-        let summary = decode(input, &mut text, Form::Time, Zone::Utc)?;
+        let summary = decode(input, &mut text, clock())?;
         Ok((String::from_utf8(text).unwrap(), summary))
     }
 
+    fn clock() -> Clock {
+        Clock::new(LogTime::Time, Zone::Utc)
+    }
+
     fn sha(octets: &[u8]) -> Digest {
-        sha256(digest(&SHA256, octets).as_ref())
+        ring::digest::digest(&SHA256, octets).as_ref().try_into().unwrap()
     }
 
     #[test]
@@ -199,7 +196,6 @@ mod tests {
         assert_eq!((summary.records, summary.undecodable), (5, 4));
         assert_eq!(summary.first, Some((1_790_000_000, 0)));
         assert_eq!(summary.last, Some((1_790_000_004, 4)));
-        assert_eq!(summary.first_record, Some(sha(&plain[24..24 + 16 + 120])));
         assert_eq!(summary.octets, sha(&plain));
         assert!(matches!(summary.end, End::Clean));
     }
@@ -208,7 +204,7 @@ mod tests {
     fn a_log_without_records_is_fine() {
         let (text, summary) = decoded(&file(&[])).unwrap();
         assert_eq!(text, "");
-        assert_eq!((summary.records, summary.first, summary.first_record), (0, None, None));
+        assert_eq!((summary.records, summary.first), (0, None));
         assert!(matches!(summary.end, End::Clean));
     }
 
@@ -230,7 +226,6 @@ mod tests {
             let (ours, summary) = decoded(&members).unwrap();
             assert_eq!(ours, text);
             assert_eq!(summary.octets, expected.octets);
-            assert_eq!(summary.first_record, expected.first_record);
             assert!(matches!(summary.end, End::Clean));
         }
     }
@@ -265,10 +260,29 @@ mod tests {
         let (text, summary) = decoded(&plain).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(summary.octets, sha(&plain));
-        assert_eq!(
-            summary.end.to_string(),
-            "corrupt record 2 at octet 160: claims 4278190200 captured octets, rest not read"
+        assert!(
+            matches!(summary.end, End::Corrupt { record: 2, offset: 160, captured: 4_278_190_200 }),
+            "{:?}",
+            summary.end
         );
+    }
+
+    #[test]
+    fn overlong_records_are_counted() {
+        let long = [packet(), vec![0; 41]].concat();
+        let (text, summary) = decoded(&file(&[&packet(), &long, &packet()[..], &long])).unwrap();
+        assert_eq!(text.lines().count(), 4);
+        assert_eq!((summary.records, summary.overlong), (4, 2));
+    }
+
+    #[test]
+    fn what_is_behind_a_damaged_length_is_not_lost_without_a_word() {
+        let mut plain = file(&vec![&packet()[..]; 1000]);
+        let tenth: usize = 24 + 9 * 136;
+        plain[tenth + 8..tenth + 12].copy_from_slice(&200_000u32.to_le_bytes());
+        let (_, summary) = decoded(&plain).unwrap();
+        assert_eq!(summary.records, 9);
+        assert!(matches!(summary.end, End::Corrupt { record: 10, .. }), "{:?}", summary.end);
     }
 
     #[test]
@@ -288,7 +302,7 @@ mod tests {
         }
         for records in [1, 5000] {
             let plain = file(&vec![&packet()[..]; records]);
-            let error = decode(&plain[..], &mut Full(0), Form::Time, Zone::Utc).unwrap_err();
+            let error = decode(&plain[..], &mut Full(0), clock()).unwrap_err();
             assert_eq!(error.to_string(), "cannot write the text: no storage space");
         }
     }

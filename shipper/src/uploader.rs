@@ -35,9 +35,14 @@ pub enum Verdict {
     Sent,
     /// The service does not want it, now or ever.
     Rejected,
-    /// It has to be tried again in another run.
+    /// It has to be tried again in another run; others may fare better.
     Later,
+    /// The server was not reached or asks to wait: so it is with every text.
+    Away,
 }
+
+/// All verdicts.
+const VERDICTS: [Verdict; 4] = [Verdict::Sent, Verdict::Rejected, Verdict::Later, Verdict::Away];
 
 impl Verdict {
     /// The verdict as one octet.
@@ -46,14 +51,13 @@ impl Verdict {
             Verdict::Sent => b's',
             Verdict::Rejected => b'r',
             Verdict::Later => b'l',
+            Verdict::Away => b'a',
         }
     }
 
     /// Reads a verdict.
     pub fn decode(octet: u8) -> Option<Verdict> {
-        [Verdict::Sent, Verdict::Rejected, Verdict::Later]
-            .into_iter()
-            .find(|verdict| verdict.encode() == octet)
+        VERDICTS.into_iter().find(|verdict| verdict.encode() == octet)
     }
 }
 
@@ -141,7 +145,7 @@ pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account
 
 fn confine(account: &Account) -> Result<(), Error> {
     privilege::drop_to(account)?;
-    process::restrain(None)?;
+    process::restrain(None, None)?;
     // stdio: the texts, the socket to the collector, memory, a thread for the resolver. inet: socket,
     // connect, setsockopt. dns: getaddrinfo(3), which alone may read resolv.conf and hosts.
     sandbox::pledge("stdio inet dns")
@@ -164,19 +168,13 @@ fn parse<'a>(question: &[u8; QUESTION], texts: &'a [File]) -> Option<(&'a File, 
 /// The collector's side: has the text with this number posted.
 ///
 /// # Errors
-/// There is no verdict, and the uploader is gone. `None`: it has said why itself.
-pub fn verdict_of(child: &mut Child, number: u32, digest: &Digest) -> Result<Verdict, Option<Error>> {
+/// There is no verdict, and the uploader is gone or not to be asked again.
+pub fn verdict_of(child: &mut Child, number: u32, digest: &Digest) -> Result<Verdict, Ended> {
     let deadline = Instant::now().checked_add(LIMIT.saturating_add(PATIENCE));
     let mut answer = [0];
-    let asked = child.send(&ask(number, digest)).and_then(|()| child.receive(&mut answer, deadline));
-    match asked {
-        Ok(()) => {
-            let [octet] = answer;
-            Verdict::decode(octet).ok_or_else(|| Some(Error::new("uploader", "sent no valid verdict")))
-        }
-        Err(Ended::Exit(1)) => Err(None),
-        Err(ended) => Err(Some(Error::new("uploader", ended))),
-    }
+    child.send(&ask(number, digest)).and_then(|()| child.receive(&mut answer, deadline))?;
+    let [octet] = answer;
+    Verdict::decode(octet).ok_or(Ended::Strange)
 }
 
 #[cfg(test)]
@@ -184,10 +182,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_are_three_octets() {
+    fn verdicts_are_four_octets() {
         let known = (0..=255).filter_map(Verdict::decode).count();
-        assert_eq!(known, 3);
-        for verdict in [Verdict::Sent, Verdict::Rejected, Verdict::Later] {
+        assert_eq!(known, VERDICTS.len());
+        for verdict in VERDICTS {
             assert_eq!(Verdict::decode(verdict.encode()), Some(verdict));
         }
     }
@@ -195,23 +193,20 @@ mod tests {
     #[test]
     fn a_verdict_is_one_known_octet() {
         let _alone = process::alone();
-        let said = |mut uploader: Child| match verdict_of(&mut uploader, 7, &[9; 32]) {
-            Ok(verdict) => format!("{verdict:?}"),
-            Err(error) => error.map_or_else(String::new, |error| error.to_string()),
-        };
+        let said = |mut uploader: Child| verdict_of(&mut uploader, 7, &[9; 32]);
         let honest = process::child(|mut socket| {
             let mut question = [0; QUESTION];
             let asked = socket.read_exact(&mut question).is_ok() && question == ask(7, &[9; 32]);
             i32::from(!asked || socket.write_all(b"r").is_err())
         });
-        assert_eq!(said(honest), "Rejected");
+        assert_eq!(said(honest), Ok(Verdict::Rejected));
         let strange = process::child(|mut socket| {
             let _ = socket.read_exact(&mut [0; QUESTION]);
             i32::from(socket.write_all(b"S").is_err())
         });
-        assert_eq!(said(strange), "uploader: sent no valid verdict");
-        assert_eq!(said(process::child(|_| 1)), "", "it has said why");
-        assert_eq!(said(process::child(|_| 0)), "uploader: exited with status 0");
+        assert_eq!(said(strange), Err(Ended::Strange));
+        assert_eq!(said(process::child(|_| 1)), Err(Ended::Exit(1)));
+        assert_eq!(said(process::child(|_| 0)), Err(Ended::Exit(0)));
     }
 
     #[test]

@@ -83,14 +83,24 @@ fn said(output: Output) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A pflog file of records taken at these seconds, each too short to be more than `[|pflog]`.
+/// A pflog file of records taken at these seconds, each a header of 100 octets and no packet.
 fn log(seconds: &[u32]) -> Vec<u8> {
+    log_with_headers(100, seconds)
+}
+
+fn log_with_headers(length: u8, seconds: &[u32]) -> Vec<u8> {
     let mut octets = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 160, 117].map(u32::to_le_bytes).concat();
     for second in seconds {
-        octets.extend([*second, 0, 1, 1].map(u32::to_le_bytes).concat());
-        octets.push(100);
+        octets.extend([*second, 0, 100, 100].map(u32::to_le_bytes).concat());
+        octets.push(length);
+        octets.extend([0; 99]);
     }
     octets
+}
+
+/// The text of such a record.
+fn line(second: u32) -> String {
+    format!("{second}.000000 rule 0/(match) pass in on : unknown-af 0\n")
 }
 
 fn gzip(octets: &[u8]) -> Vec<u8> {
@@ -114,7 +124,7 @@ fn each_log_is_spooled_once_whatever_its_name() {
     assert_eq!(names.len(), 2);
     assert!(names[0].starts_with("0000001000-") && names[1].starts_with("0000002000-"));
     let text = fs::read_to_string(place.0.join("spool/outbox").join(&names[0])).unwrap();
-    assert_eq!(text, "1000.000000 [|pflog]\n1001.000000 [|pflog]\n");
+    assert_eq!(text, line(1000) + &line(1001));
     let ledger = place.ledger();
     assert_eq!(ledger.lines().count(), 2);
     assert!(ledger.starts_with(&format!("{} 2 1000 1001\n", &names[0][11..])));
@@ -180,7 +190,6 @@ fn what_a_killed_run_left_is_repaired() {
 fn a_damaged_log_is_said_once_and_what_is_before_is_kept() {
     let place = Place::new("damaged");
     let mut damaged = log(&[7, 8]);
-    damaged.truncate(24 + 17 + 17);
     damaged.extend([9u32, 0, u32::MAX, 1].map(u32::to_le_bytes).concat());
     place.rotate("pflog.0", &damaged);
     let (status, out, err) = place.run(&["-q"]);
@@ -188,10 +197,7 @@ fn a_damaged_log_is_said_once_and_what_is_before_is_kept() {
     let pflog = place.0.join("log/pflog.0");
     assert_eq!(
         err,
-        format!(
-            "tsship: {}: record 3 at octet 58 is corrupt; what follows is not read; 2 records before it are kept\n",
-            pflog.display()
-        )
+        format!("tsship: {}: record 3 at octet 256 is corrupt; what follows is not read\n", pflog.display())
     );
     assert_eq!(place.names("spool/outbox").len(), 1);
     assert_eq!(place.run(&["-q"]), nothing());
@@ -204,6 +210,146 @@ fn a_damaged_log_is_said_once_and_what_is_before_is_kept() {
     // So is a log that nobody wrote to.
     place.rotate("pflog.0", b"");
     assert_eq!(place.run(&["-q"]), nothing());
+}
+
+#[test]
+fn a_damaged_length_hides_no_records() {
+    let place = Place::new("length");
+    let mut damaged = log(&[7; 1000]);
+    damaged[24 + 116 * 9 + 8..][..4].copy_from_slice(&200_000u32.to_le_bytes());
+    place.rotate("pflog.0", &damaged);
+    let (status, _, err) = place.run(&["-q"]);
+    assert!(status == 1 && err.contains("record 10 at octet 1068 is corrupt"), "{err}");
+    // One that stays within the file swallows what is behind it.
+    let mut swallows = log(&[8; 4]);
+    swallows[24 + 8..][..4].copy_from_slice(&(100u32 + 116).to_le_bytes());
+    place.rotate("pflog.0", &swallows);
+    let (status, _, err) = place.run(&["-q"]);
+    assert!(status == 1 && err.contains("1 of 3 records are longer than the snap length"), "{err}");
+    assert_eq!(place.run(&["-q"]), nothing(), "said once");
+}
+
+#[test]
+fn the_log_of_another_system_is_not_shipped_as_nonsense() {
+    let place = Place::new("foreign");
+    let foreign = log_with_headers(61, &[1, 2]);
+    place.rotate("pflog.1", &foreign);
+    place.rotate("pflog.0", &log(&[3]));
+    let pflog = place.0.join("log/pflog.1");
+    for spooled in [1, 1] {
+        let (status, _, err) = place.run(&["-q"]);
+        assert_eq!(status, 1);
+        for cause in [
+            "2 of 2 records have no pflog header that is known",
+            "not shipped: not one of its records can be read",
+        ] {
+            assert!(err.contains(&format!("{}: {cause}\n", pflog.display())), "{err}");
+        }
+        assert_eq!((place.names("spool/outbox").len(), place.ledger().lines().count()), (spooled, 1));
+    }
+    // A few such records are said, once.
+    place.rotate("pflog.1", &[log(&[5]), foreign[24..].to_vec()].concat());
+    let (status, _, err) = place.run(&["-q"]);
+    assert!(status == 1 && err.contains("2 of 3 records have no pflog header that is known"), "{err}");
+    assert_eq!(place.names("spool/outbox").len(), 2);
+    assert_eq!(place.run(&["-q"]), nothing());
+}
+
+#[test]
+fn too_many_logs_are_said_while_the_oldest_that_is_read_is_news() {
+    let place = Place::new("many");
+    for number in 1..=66 {
+        place.rotate(&format!("pflog.{number}"), &log(&[number]));
+    }
+    let cause = "log/pflog: the 2 oldest rotated logs are too many and may never be shipped\n";
+    let (status, _, err) = place.run(&["-q"]);
+    assert!(status == 1 && err.ends_with(cause), "{err}");
+    assert_eq!(place.run(&["-q"]), nothing(), "said once");
+    let (status, out, err) = place.run(&["-n"]);
+    assert_eq!((status, out.lines().count()), (1, 64));
+    assert!(err.ends_with("log/pflog: the 2 oldest rotated logs are too many; name them\n"), "{err}");
+    // Many rotations later not only the oldest are news.
+    for number in 1..=66 {
+        place.rotate(&format!("pflog.{number}"), &log(&[100 + number]));
+    }
+    let (status, _, err) = place.run(&["-q"]);
+    assert!(status == 1 && err.ends_with(cause), "{err}");
+}
+
+#[test]
+fn two_logs_of_one_content_are_said_unless_a_rotation_explains_them() {
+    let place = Place::new("twice");
+    for (number, second) in [(0, 1), (1, 2), (2, 1), (5, 3), (6, 3)] {
+        place.rotate(&format!("pflog.{number}"), &log(&[second]));
+    }
+    // Logs that nobody wrote to are all alike.
+    place.rotate("pflog.7", &log(&[]));
+    place.rotate("pflog.9", &log(&[]));
+    let (status, _, err) = place.run(&["-q"]);
+    let pflog = place.0.join("log/pflog.0");
+    let expected =
+        format!("tsship: {}: not shipped: has the digest of another log of this run\n", pflog.display());
+    assert_eq!((status, err), (1, expected));
+    assert_eq!(place.names("spool/outbox").len(), 3);
+    assert_eq!(place.run(&["-q"]), nothing(), "said once");
+}
+
+#[test]
+fn a_ledger_that_is_too_large_stops_nothing() {
+    let place = Place::new("ledger");
+    place.rotate("pflog.1", &log(&[1]));
+    place.run(&["-q"]);
+    let ledger = place.ledger();
+    // While a log cannot be read, nothing is known to be gone; still there is an end to it.
+    place.rotate("pflog.2", b"mail");
+    let old = |number: u32| format!("{number:064x} 1 5 {number}\n");
+    let many: String = (0..20_000).map(old).collect();
+    fs::write(place.0.join("spool/ledger"), many + &ledger).unwrap();
+    place.rotate("pflog.0", &log(&[2]));
+    let (status, _, err) = place.run(&["-q"]);
+    assert!(status == 1 && err.contains("spool/ledger: only its last 1048576 octets are kept"), "{err}");
+    assert_eq!(place.names("spool/outbox").len(), 2, "{err}");
+    let pruned = place.ledger();
+    assert_eq!(pruned.lines().count(), 4096);
+    assert!(pruned.contains(&ledger) && pruned.contains(&old(19_999)) && !pruned.contains(&old(15_000)));
+    let (_, _, err) = place.run(&["-q"]);
+    assert!(!err.contains("spool/ledger"), "said once: {err}");
+}
+
+#[test]
+fn a_draft_that_cannot_be_made_costs_its_log_only() {
+    let place = Place::new("draft");
+    place.rotate("pflog.1", &log(&[1]));
+    place.rotate("pflog.0", &log(&[2]));
+    fs::create_dir(place.0.join("spool/outbox/0.tmp")).unwrap();
+    let (status, _, err) = place.run(&["-q"]);
+    let pflog = place.0.join("log/pflog.1");
+    assert!(status == 1 && err.contains(&format!("{}: not shipped: ", pflog.display())), "{err}");
+    assert!(place.names("spool/outbox").iter().any(|name| name.starts_with("0000000002-")));
+    fs::remove_dir(place.0.join("spool/outbox/0.tmp")).unwrap();
+    assert_eq!(place.run(&["-q"]).0, 0);
+}
+
+#[test]
+fn without_descriptors_for_all_logs_some_are_spooled() {
+    let place = Place::new("descriptors");
+    for number in 1..=20 {
+        place.rotate(&format!("pflog.{number}"), &log(&[number]));
+    }
+    let run = |limit: u32| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_tsship")]);
+        said(shell.arg("-c").arg(place.0.join("conf")).arg("-q").output().unwrap())
+    };
+    let (status, _, err) = run(40);
+    assert!(status == 1 && err.contains("Too many open files"), "{err}");
+    let some = place.names("spool/outbox");
+    assert!(
+        (1..20).contains(&some.len()) && some.iter().all(|name| name.starts_with("00000")),
+        "{some:?} {err}"
+    );
+    assert_eq!(run(512), (0, String::new(), String::new()));
+    assert_eq!(place.names("spool/outbox").len(), 20);
 }
 
 #[test]
@@ -227,26 +373,35 @@ fn what_is_no_log_costs_no_other() {
 #[test]
 fn the_outbox_has_a_size() {
     let place = Place::new("size");
-    for second in [1u32, 2, 3] {
-        place.rotate(&format!("pflog.{}", 4 - second), &log(&[second]));
+    for second in 1..=6 {
+        place.rotate(&format!("pflog.{}", 7 - second), &log(&[second]));
     }
-    place.set("OUTBOX_MAX=40");
+    place.set(&format!("OUTBOX_MAX={}", 4 * line(1).len()));
     let (status, _, err) = place.run(&["-q"]);
-    assert_eq!(status, 1);
-    assert!(err.contains("larger than OUTBOX_MAX, 1 oldest logs removed unsent"), "{err}");
-    assert!(place.names("spool/outbox")[0].starts_with("0000000002-"));
+    let outbox = place.0.join("spool/outbox");
+    let said = format!(
+        "tsship: {}: larger than OUTBOX_MAX; its 1 oldest texts are removed unsent\n",
+        outbox.display()
+    );
+    assert_eq!((status, err), (1, said.repeat(2)), "after each text that is too many");
+    let names = place.names("spool/outbox");
+    assert!(names.len() == 4 && names[0].starts_with("0000000003-"), "{names:?}");
     assert_eq!(place.run(&["-q"]), nothing(), "what was dropped is not spooled again");
 }
 
 #[test]
 fn a_text_that_is_too_large_costs_no_other() {
     let place = Place::new("large");
-    place.rotate("pflog.1", &log(&[1; 1000]));
+    place.rotate("pflog.1", &log(&[1; 6]));
     place.rotate("pflog.0", &log(&[2]));
     place.set("OUTBOX_MAX=1K");
     let (status, _, err) = place.run(&["-q"]);
     let pflog = place.0.join("log/pflog.1");
-    let expected = format!("tsship: {}: its text is larger than OUTBOX_MAX\n", pflog.display());
+    let pflog = pflog.display();
+    let expected = format!(
+        "tsship: {pflog}: its text is larger than a quarter of OUTBOX_MAX; raise it\n\
+         tsship: {pflog}: not shipped: its decoder exited with status 1\n"
+    );
     assert_eq!((status, err), (1, expected));
     assert_eq!(place.names("spool/outbox").len(), 1);
     assert!(place.names("spool/outbox")[0].starts_with("0000000002-"));
@@ -259,7 +414,6 @@ fn prints_named_logs_in_order() {
     place.rotate("b.gz", &gzip(&log(&[2])));
     place.rotate("pflog.0", &log(&[4]));
     place.rotate("pflog.1.gz", &gzip(&log(&[3])));
-    let line = |second: u32| format!("{second}.000000 [|pflog]\n");
     assert_eq!(place.run(&["-n", "b.gz", "a"]), (0, line(2) + &line(1), String::new()));
     assert_eq!(place.run(&["-n"]), (0, line(3) + &line(4), String::new()));
     assert_eq!(place.run(&["-n", "pflog"]), nothing());

@@ -330,6 +330,153 @@ fn what_is_missing_or_not_there_yet_is_named() {
     assert_eq!(names(&machine, "outbox").len(), 1, "spooled all the same");
 }
 
+/// Three logs that are spooled and wait, and the keys of their texts, oldest first.
+fn three_waiting(machine: &Machine) -> Vec<String> {
+    for number in 0..3 {
+        machine.write(&format!("log/pflog.{number}"), log(30, 3 - number));
+    }
+    assert_status(&tsship(machine, &["-q"]), 0);
+    let waiting = names(machine, "outbox");
+    assert_eq!(waiting.len(), 3);
+    waiting.iter().map(|name| name.split_once('-').unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn a_text_that_the_server_cannot_take_holds_up_no_other() {
+    let (machine, server) = ready();
+    let keys = three_waiting(&machine);
+    for poison in [Reply::Status(500), Reply::CloseAfter(0), Reply::LoseAnswer] {
+        let (machine, server) = ready();
+        assert_eq!(three_waiting(&machine), keys);
+        let key = keys[0].clone();
+        server.set_behaviour(move |request| {
+            if request.header("idempotency-key") == Some(&key) { poison.clone() } else { Reply::Accept }
+        });
+        let output = tsship(&machine, &[]);
+        assert_status(&output, 1);
+        assert_eq!(server.requests().len(), 3, "{}", words(&output));
+        let waiting = names(&machine, "outbox");
+        assert!(waiting.len() == 1 && waiting[0].ends_with(&keys[0]), "{waiting:?}");
+        let said = format!("outbox/{}: not posted; it waits for the next run\n", waiting[0]);
+        assert!(words(&output).contains(&said), "{}", words(&output));
+    }
+    // A fourth is not asked for where three in a row were not taken.
+    machine.write("log/pflog.3", log(30, 4));
+    server.set_behaviour(|_| Reply::Status(500));
+    assert_status(&tsship(&machine, &[]), 1);
+    assert_eq!(server.requests().len(), 3);
+    assert_eq!(names(&machine, "outbox").len(), 4);
+}
+
+#[test]
+fn a_server_that_asks_to_wait_or_has_moved_is_asked_once() {
+    for reply in
+        [Reply::Status(503), Reply::Status(429), Reply::Redirect("https://elsewhere.example/".to_owned())]
+    {
+        let (machine, server) = ready();
+        three_waiting(&machine);
+        server.set_behaviour(move |_| reply.clone());
+        let output = tsship(&machine, &[]);
+        assert_status(&output, 1);
+        assert_eq!((server.requests().len(), names(&machine, "outbox").len()), (1, 3));
+        assert!(words(&output).contains("what is behind it wait for the next run"), "{}", words(&output));
+    }
+}
+
+#[test]
+fn a_wrong_url_costs_one_text_a_run() {
+    let (machine, server) = ready();
+    three_waiting(&machine);
+    server.set_behaviour(|_| Reply::Status(404));
+    assert_status(&tsship(&machine, &[]), 1);
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!((names(&machine, "outbox").len(), names(&machine, "rejected").len()), (2, 1));
+}
+
+#[test]
+fn a_long_text_is_announced_and_no_boundary_is_used_twice() {
+    let (machine, server) = ready();
+    machine.write("log/pflog.1", log(20_000, 1));
+    machine.write("log/pflog.0", log(30, 2));
+    assert_status(&tsship(&machine, &[]), 0);
+    let accepted = server.accepted();
+    assert!(accepted[0].content.len() > 1 << 20);
+    assert_eq!(accepted[0].request.header("expect"), Some("100-continue"));
+    assert_eq!(accepted[1].request.header("expect"), None);
+    let boundary =
+        |upload: &tests::log_server::Upload| upload.request.header("content-type").unwrap().to_owned();
+    assert_ne!(boundary(&accepted[0]), boundary(&accepted[1]));
+    for upload in &accepted {
+        let key = upload.idempotency_key().unwrap();
+        assert!(!boundary(upload).contains(&key[..32]), "whoever made the log knows its digest");
+    }
+}
+
+#[test]
+fn uploads_go_on_where_a_log_cannot_be_spooled() {
+    let (machine, server) = ready();
+    three_waiting(&machine);
+    machine.directory("db/threatstop/outbox/0.tmp", 0o700);
+    machine.write("log/pflog.3", log(30, 9));
+    let output = tsship(&machine, &[]);
+    assert_status(&output, 1);
+    assert!(words(&output).contains("pflog.3: not shipped: "), "{}", words(&output));
+    assert_eq!(server.accepted().len(), 3);
+}
+
+/// The processes that read what others wrote hold nothing that was not meant for them.
+#[test]
+fn children_have_only_what_they_need() {
+    let (machine, server) = ready();
+    machine.write("log/pflog.0", log(30, 1));
+    machine.write("etc/secret", "of the caller");
+    let secret = machine.path("etc/secret");
+    let program = machine.path("bin/tsship");
+    machine
+        .write("bin/cron", format!("#!/bin/sh\nexec {} \"$@\" 9<{}\n", program.display(), secret.display()));
+    fs::set_permissions(machine.path("bin/cron"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    server.set_behaviour(|_| Reply::Late(Duration::from_secs(2)));
+    let mut child = machine.program("cron").spawn().unwrap();
+    while server.requests().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it asked");
+        std::thread::yield_now();
+    }
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    let uploader = children.split_whitespace().next().expect("an uploader");
+    let opened: Vec<(String, PathBuf)> = fs::read_dir(format!("/proc/{uploader}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_link(entry.path()).unwrap()))
+        .collect();
+    assert!(child.wait().unwrap().success());
+    for (number, path) in &opened {
+        assert_ne!(path, &secret);
+        assert!(!["0", "1"].contains(&number.as_str()) || path == &PathBuf::from("/dev/null"), "{opened:?}");
+    }
+    assert!(
+        opened.iter().any(|(_, path)| path.starts_with(machine.path("db/threatstop/outbox"))),
+        "{opened:?}"
+    );
+}
+
+#[test]
+fn a_name_says_nothing_to_the_terminal() {
+    let machine = Machine::new();
+    for name in ["\u{1b}[2Jgone", "a\nline", "c1\u{9b}2J"] {
+        let output = machine.program("tsship").arg("-n").arg(machine.path(name)).output().unwrap();
+        assert_status(&output, 1);
+        machine.write(name, "this is no packet log\n");
+        let other = machine.program("tsship").arg("-n").arg(machine.path(name)).output().unwrap();
+        assert_status(&other, 1);
+        for said in [output.stderr, other.stderr] {
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.ends_with('\n') && said.lines().count() == 1, "{said:?}");
+            assert!(!said.trim_end_matches('\n').contains(char::is_control), "{said:?}");
+        }
+    }
+}
+
 /// As root, as cron runs it: the spool is root's, and what decodes and uploads is somebody else.
 #[test]
 fn as_root_the_children_are_somebody_else() {
