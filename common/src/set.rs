@@ -3,6 +3,10 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+/// A set would have more prefixes than it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
 /// The most prefixes that a table may hold: more than the service has, and little enough for memory.
 pub const MAX_PREFIXES: usize = 10_000_000;
 
@@ -47,10 +51,14 @@ impl PrefixSet {
     }
 
     /// The addresses of this set that are not in `holes`, exactly. A prefix that a hole lies in
-    /// is split around it.
-    #[must_use]
-    pub fn subtract(&self, holes: &PrefixSet) -> PrefixSet {
-        PrefixSet { v4: subtract(&self.v4, &holes.v4), v6: subtract(&self.v6, &holes.v6) }
+    /// is split around it: one hole can leave 128 prefixes.
+    ///
+    /// # Errors
+    /// More than `most` prefixes would be left. It stops as soon as it knows.
+    pub fn subtract(&self, holes: &PrefixSet, most: usize) -> Result<PrefixSet, TooMany> {
+        let v4 = subtract(&self.v4, &holes.v4, most)?;
+        let v6 = subtract(&self.v6, &holes.v6, most.saturating_sub(v4.len()))?;
+        Ok(PrefixSet { v4, v6 })
     }
 
     /// Parts the set into the prefixes that are, or lie in, one of `cover`'s, and all others.
@@ -166,16 +174,26 @@ fn aggregate<N: Net>(nets: Vec<N>) -> Vec<N> {
 }
 
 fn part<N: Net>(nets: &[N], cover: &[N]) -> (Vec<N>, Vec<N>) {
-    nets.iter().partition(|net| {
-        // Prefixes of a canonical set do not overlap: only the last one that does not come after
-        // this prefix can cover it.
-        let at = cover.partition_point(|other| other <= *net);
-        at.checked_sub(1).and_then(|at| cover.get(at)).is_some_and(|other| other.covers(**net))
-    })
+    let (mut inside, mut outside) = (Vec::new(), Vec::with_capacity(nets.len()));
+    let mut cover = cover.iter().peekable();
+    let mut last: Option<&N> = None;
+    for &net in nets {
+        // Both ascend, and prefixes of a canonical set do not overlap: only the last one that does
+        // not come after this prefix can cover it.
+        while let Some(next) = cover.next_if(|next| **next <= net) {
+            last = Some(next);
+        }
+        if last.is_some_and(|last| last.covers(net)) {
+            inside.push(net);
+        } else {
+            outside.push(net);
+        }
+    }
+    (inside, outside)
 }
 
-fn subtract<N: Net>(nets: &[N], holes: &[N]) -> Vec<N> {
-    let mut left = Vec::with_capacity(nets.len());
+fn subtract<N: Net>(nets: &[N], holes: &[N], most: usize) -> Result<Vec<N>, TooMany> {
+    let mut left = Vec::with_capacity(nets.len().min(most));
     for &net in nets {
         let at = holes.partition_point(|hole| *hole < net);
         let (before, after) = holes.split_at_checked(at).unwrap_or((holes, &[]));
@@ -184,26 +202,29 @@ fn subtract<N: Net>(nets: &[N], holes: &[N]) -> Vec<N> {
             continue;
         }
         let inside = after.partition_point(|hole| net.covers(*hole));
-        carve(net, after.get(..inside).unwrap_or_default(), &mut left);
+        carve(net, after.get(..inside).unwrap_or_default(), most, &mut left)?;
     }
-    left
+    Ok(left)
 }
 
 /// Appends what is left of a prefix without the holes, all of which lie in it. The depth is at
 /// most the number of bits of an address.
-fn carve<N: Net>(net: N, holes: &[N], left: &mut Vec<N>) {
+fn carve<N: Net>(net: N, holes: &[N], most: usize, left: &mut Vec<N>) -> Result<(), TooMany> {
     let Some(&first) = holes.first() else {
+        if left.len() >= most {
+            return Err(TooMany);
+        }
         left.push(net);
-        return;
+        return Ok(());
     };
     if first == net {
-        return;
+        return Ok(());
     }
-    let Some((low, high)) = net.halves() else { return };
+    let Some((low, high)) = net.halves() else { return Ok(()) };
     let at = holes.partition_point(|hole| low.covers(*hole));
     let (in_low, in_high) = holes.split_at_checked(at).unwrap_or((holes, &[]));
-    carve(low, in_low, left);
-    carve(high, in_high, left);
+    carve(low, in_low, most, left)?;
+    carve(high, in_high, most, left)
 }
 
 #[cfg(test)]
@@ -239,13 +260,23 @@ mod tests {
 
     #[test]
     fn subtraction_is_exact() {
-        assert_eq!(text(&set("10.0.0.0/30").subtract(&set("10.0.0.1"))), "10.0.0.0/32 10.0.0.2/31");
-        assert_eq!(text(&set("10.0.0.0/30 10.1.0.0/16").subtract(&set("10.0.0.0/15"))), "");
-        assert_eq!(text(&set("10.0.0.0/30").subtract(&set("10.0.0.0/30"))), "");
-        assert_eq!(text(&set("::/0").subtract(&set("8000::/1 ::/2"))), "4000::/2");
-        assert_eq!(text(&set("10.0.0.0/30").subtract(&set("10.0.0.4 9.255.255.255"))), "10.0.0.0/30");
-        assert_eq!(set("::/0").subtract(&set("::1")).len(), 128);
-        assert_eq!(set("0.0.0.0/0").subtract(&set("255.255.255.255")).len(), 32);
+        let left = |nets: &str, holes: &str| set(nets).subtract(&set(holes), MAX_PREFIXES).unwrap();
+        assert_eq!(text(&left("10.0.0.0/30", "10.0.0.1")), "10.0.0.0/32 10.0.0.2/31");
+        assert_eq!(text(&left("10.0.0.0/30 10.1.0.0/16", "10.0.0.0/15")), "");
+        assert_eq!(text(&left("10.0.0.0/30", "10.0.0.0/30")), "");
+        assert_eq!(text(&left("::/0", "8000::/1 ::/2")), "4000::/2");
+        assert_eq!(text(&left("10.0.0.0/30", "10.0.0.4 9.255.255.255")), "10.0.0.0/30");
+        assert_eq!(left("::/0", "::1").len(), 128);
+        assert_eq!(left("0.0.0.0/0", "255.255.255.255").len(), 32);
+    }
+
+    #[test]
+    fn subtraction_stops_at_its_limit() {
+        let (nets, holes) = (set("0.0.0.0/0 ::/0"), set("10.0.0.1 ::1"));
+        assert_eq!(nets.subtract(&holes, 160).unwrap().len(), 160);
+        assert_eq!(nets.subtract(&holes, 159), Err(TooMany));
+        assert_eq!(nets.subtract(&holes, 31), Err(TooMany));
+        assert_eq!(nets.subtract(&nets, 0), Ok(PrefixSet::default()));
     }
 
     #[test]
@@ -322,7 +353,7 @@ mod tests {
             }
             prop_assert_eq!(inside.iter().chain(outside.iter()).collect::<PrefixSet>(), set.clone());
 
-            let left = set.subtract(&hole_set);
+            let left = set.subtract(&hole_set, MAX_PREFIXES).unwrap();
             let wanted: Vec<bool> = expected.iter().zip(&hole_bits).map(|(in_set, in_hole)| *in_set && !in_hole).collect();
             prop_assert_eq!(bits(left.iter()), wanted);
             prop_assert_eq!(left.iter().collect::<PrefixSet>(), left);

@@ -12,9 +12,9 @@ use hickory_proto::op::{Header, Message, MessageType, OpCode, Query, ResponseCod
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, shorten};
 use crate::failure::Failure;
-use crate::{apl, txt};
+use crate::{apl, name, txt};
 
 /// The type of address prefix lists (RFC 3123), which hickory-proto does not know.
 pub const APL: RecordType = RecordType::Unknown(42);
@@ -31,29 +31,33 @@ pub fn ask(id: u16, question: &Query) -> Result<Vec<u8>, ProtoError> {
     message.to_vec()
 }
 
+/// Where a message has its question's name, right after the header, as a pointer.
+const QUESTIONS_NAME: [u8; 2] = [0xc0, 12];
+
 /// The id of a message, if it is long enough to have one.
 pub fn id(message: &[u8]) -> Option<u16> {
     message.first_chunk().copied().map(u16::from_be_bytes)
 }
 
-/// A name for a message to a person: printable ASCII only, without the last dot.
+/// A name for a message to a person: printable ASCII only, without the last dot, shortened.
 pub fn text(name: &Name) -> String {
     let mut text = name.to_ascii();
     if !name.is_root() && text.ends_with('.') {
         text.pop();
     }
-    text
+    shorten(text)
 }
 
 /// Reads the answer to a question and reduces it to its items. An answer without records is no
 /// data. Every record of the answer must be of the name and type that was asked for: an alias
-/// (CNAME) is refused. The other sections are checked for their form only.
+/// (CNAME) is refused. The other sections are checked for their form, and without any data for a
+/// referral.
 ///
 /// # Errors
 /// The server's refusal, an answer to something else, or what is wrong with the message.
 pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
     let mut decoder = BinDecoder::new(message);
-    let header = Header::read(&mut decoder).map_err(|error| malformed(&error))?;
+    let header = Header::read(&mut decoder)?;
     if header.message_type != MessageType::Response || header.op_code != OpCode::Query {
         return Err(Failure::NotAnAnswer);
     }
@@ -61,7 +65,7 @@ pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
         // Some servers leave the question out of a refusal.
         0 => response_code(header.response_code).and(Err(Failure::WrongQuestion))?,
         1 => {
-            let asked = Query::read(&mut decoder).map_err(|error| malformed(&error))?;
+            let asked = Query::read(&mut decoder)?;
             if asked != *question {
                 return Err(Failure::WrongQuestion);
             }
@@ -74,10 +78,8 @@ pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
     }
     let mut chunk = Chunk::default();
     for _ in 0..header.counts.answers {
-        let record = Record::read(&mut decoder).map_err(|error| malformed(&error))?;
-        if record.owner != *question.name() {
-            return Err(Failure::OtherName(text(&record.owner)));
-        }
+        check_owner(&mut decoder, message, question)?;
+        let record = Record::read(&mut decoder)?;
         if record.kind == RecordType::CNAME {
             return Err(Failure::Alias);
         }
@@ -89,18 +91,41 @@ pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
         }
         take(&record, message, &mut chunk)?;
     }
-    for _ in (0..header.counts.authorities).chain(0..header.counts.additionals) {
-        Record::read(&mut decoder).map_err(|error| malformed(&error))?;
+    let mut authority = Vec::new();
+    for _ in 0..header.counts.authorities {
+        name::skip(&mut decoder)?;
+        authority.push(Record::read(&mut decoder)?.kind);
+    }
+    for _ in 0..header.counts.additionals {
+        name::skip(&mut decoder)?;
+        Record::read(&mut decoder)?;
     }
     if !decoder.is_empty() {
         return Err(Failure::Malformed("octets after the last record".to_owned()));
     }
+    // No data comes with a SOA record, or with nothing (RFC 2308, section 2.2).
+    if chunk.records == 0
+        && !header.authoritative
+        && authority.contains(&RecordType::NS)
+        && !authority.contains(&RecordType::SOA)
+    {
+        return Err(Failure::Referral);
+    }
     Ok(chunk)
 }
 
-/// A record that is not read further than its rdata.
+/// Moves past the owner of a record, which must be the name that was asked for. Nearly always it
+/// is a pointer to it.
+fn check_owner(decoder: &mut BinDecoder<'_>, message: &[u8], question: &Query) -> Result<(), Failure> {
+    if message.get(decoder.index()..).is_some_and(|rest| rest.starts_with(&QUESTIONS_NAME)) {
+        return Ok(name::skip(decoder)?);
+    }
+    let owner = name::read(decoder, message)?;
+    if owner == *question.name() { Ok(()) } else { Err(Failure::OtherName(text(&owner))) }
+}
+
+/// A record after its owner, not read further than its rdata.
 struct Record<'m> {
-    owner: Name,
     kind: RecordType,
     class: DNSClass,
     rdata: &'m [u8],
@@ -110,13 +135,12 @@ struct Record<'m> {
 
 impl<'m> Record<'m> {
     fn read(decoder: &mut BinDecoder<'m>) -> Result<Record<'m>, DecodeError> {
-        let owner = Name::read(decoder)?;
         let kind = RecordType::read(decoder)?;
         let class = DNSClass::from(decoder.read_u16()?.unverified());
         let _ttl = decoder.read_u32()?;
         let length = usize::from(decoder.read_u16()?.unverified());
         let rdata = decoder.read_slice(length)?.unverified();
-        Ok(Record { owner, kind, class, rdata, end: decoder.index() })
+        Ok(Record { kind, class, rdata, end: decoder.index() })
     }
 }
 
@@ -131,8 +155,8 @@ fn take(record: &Record<'_>, message: &[u8], chunk: &mut Chunk) -> Result<(), Fa
         RecordType::PTR => {
             let mut decoder = BinDecoder::new(message.get(..record.end).unwrap_or_default());
             let start = record.end.saturating_sub(record.rdata.len());
-            decoder.read_slice(start).map_err(|error| malformed(&error))?;
-            let name = Name::read(&mut decoder).map_err(|error| malformed(&error))?;
+            decoder.read_slice(start)?;
+            let name = name::read(&mut decoder, message)?;
             if !decoder.is_empty() {
                 return Err(Failure::Malformed("octets after the name of a PTR record".to_owned()));
             }
@@ -161,11 +185,6 @@ fn response_code(code: ResponseCode) -> Result<(), Failure> {
         ResponseCode::Refused => Err(Failure::Refused),
         other => Err(Failure::ResponseCode(other.into())),
     }
-}
-
-/// The decoder's words name no outside text but numbers.
-fn malformed(error: &DecodeError) -> Failure {
-    Failure::Malformed(error.to_string())
 }
 
 #[cfg(test)]

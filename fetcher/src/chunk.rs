@@ -25,10 +25,14 @@ impl Chunk {
 
 /// Outside octets for a message to a person: printable ASCII only, shortened.
 pub fn quote(octets: &[u8]) -> String {
-    const MOST: usize = 48;
-    match octets.get(..MOST) {
-        Some(start) if octets.len() > MOST => format!("{}...", start.escape_ascii()),
-        _ => octets.escape_ascii().to_string(),
+    shorten(octets.escape_ascii().to_string())
+}
+
+/// Outside text for a message to a person: at most 48 characters of it.
+pub fn shorten(text: String) -> String {
+    match text.char_indices().nth(48) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
@@ -41,5 +45,6 @@ mod tests {
         assert_eq!(quote(b"a\x1b[2J\xff"), "a\\x1b[2J\\xff");
         assert_eq!(quote(&[b'x'; 48]), "x".repeat(48));
         assert_eq!(quote(&[b'x'; 49]), format!("{}...", "x".repeat(48)));
+        assert_eq!(quote(&[0xff; 255]).len(), 51);
     }
 }

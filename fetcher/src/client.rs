@@ -15,13 +15,15 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::list::{self, List};
-use crate::server::{self, Server};
+use crate::server::{self, Resolver, Server};
 
 /// A run's way to the servers.
 pub struct Client<'a> {
     config: &'a Config,
-    limits: Limits,
+    /// What the run may take.
+    pub limits: Limits,
     run_ends: Instant,
+    resolver: Resolver,
     /// The connection that the last table left in good order.
     open: Option<(Server, Connection)>,
 }
@@ -31,22 +33,29 @@ impl<'a> Client<'a> {
     pub fn new(config: &'a Config, limits: Limits) -> Client<'a> {
         let now = Instant::now();
         let run_ends = now.checked_add(limits.run).unwrap_or(now);
-        Client { config, limits, run_ends, open: None }
+        Client { config, limits, run_ends, resolver: Resolver::default(), open: None }
     }
 
-    /// Gets all lists of a table, in their order. `None` if that failed: why was said on standard
-    /// error, for each server that was tried. A table without lists is empty.
-    pub fn table(&mut self, table: Table) -> Option<Vec<Chunk>> {
+    /// Gets all lists of a table, in their order; `None` if that failed. In both cases also what
+    /// went wrong on the way, in words, for each server that was tried. A table without lists is
+    /// empty.
+    pub fn table(&mut self, table: Table) -> (Option<Vec<Chunk>>, Vec<String>) {
+        let mut causes = Vec::new();
+        (self.first_good(table, &mut causes), causes)
+    }
+
+    fn first_good(&mut self, table: Table, causes: &mut Vec<String>) -> Option<Vec<Chunk>> {
         let mut lists = self.config.table(table).lists.iter().map(String::as_str);
         let Some(first) = lists.next() else { return Some(Vec::new()) };
         let mut tried = None;
-        if let Some((server, connection)) = self.open.take() {
+        if let Some((server, mut connection)) = self.open.take() {
+            connection.begin();
             match self.lists(&server, connection, table) {
                 Ok(chunks) => return Some(chunks),
                 // The server may have closed it for being idle: that is no failure yet.
                 Err((_, failure)) if failure.is_end_of_connection() => {}
                 Err((list, failure)) => {
-                    warn(list, &server.place, &failure);
+                    causes.push(cause(list, &server.place, &failure));
                     if !failure.is_the_servers() {
                         return None;
                     }
@@ -55,7 +64,11 @@ impl<'a> Client<'a> {
             }
         }
         for endpoint in &self.config.dns_servers {
-            for server in resolve(endpoint, first) {
+            let servers = self.servers(endpoint).unwrap_or_else(|failure| {
+                causes.push(cause(first, &server::name(endpoint), &failure));
+                Vec::new()
+            });
+            for server in servers {
                 if tried == Some(server.address) {
                     continue;
                 }
@@ -67,7 +80,7 @@ impl<'a> Client<'a> {
                 match result {
                     Ok(chunks) => return Some(chunks),
                     Err((list, failure)) => {
-                        warn(list, &server.place, &failure);
+                        causes.push(cause(list, &server.place, &failure));
                         if !failure.is_the_servers() {
                             return None;
                         }
@@ -78,7 +91,15 @@ impl<'a> Client<'a> {
         None
     }
 
-    /// Connects to one address.
+    /// A server at each of its addresses.
+    ///
+    /// # Errors
+    /// Its name has none.
+    pub fn servers(&mut self, endpoint: &Endpoint) -> Result<Vec<Server>, Failure> {
+        self.resolver.resolve(endpoint)
+    }
+
+    /// Connects to one address, which begins an attempt.
     ///
     /// # Errors
     /// There is no connection.
@@ -115,17 +136,9 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The addresses of a server; none, with a word on standard error, if they cannot be found.
-pub fn resolve(endpoint: &Endpoint, list: &str) -> Vec<Server> {
-    server::resolve(endpoint).unwrap_or_else(|failure| {
-        warn(list, &server::name(endpoint), &failure);
-        Vec::new()
-    })
-}
-
-/// `tsfetch: LIST at SERVER: cause`.
-pub fn warn(list: &str, place: &str, failure: &Failure) {
-    message::warn(format_args!("{list} at {place}: {failure}"));
+/// `LIST at SERVER: cause`.
+pub fn cause(list: &str, place: &str, failure: &Failure) -> String {
+    format!("{list} at {place}: {failure}")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use hickory_proto::rr::Name;
 use crate::answer;
 use crate::chunk::Chunk;
 use crate::failure::Failure;
-use crate::limits::Limits;
+use crate::limits::{Attempt, Limits};
 
 /// An open connection. After a failure it is of no use: answers may still be on their way.
 #[derive(Debug)]
@@ -21,34 +21,47 @@ pub struct Connection {
     stream: BufReader<Socket>,
     limits: Limits,
     run_ends: Instant,
+    attempt: Attempt,
+    /// Entries that came in this attempt.
+    entries: usize,
     last_id: u16,
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, which begins an attempt.
     ///
     /// # Errors
     /// There is no connection within the limit, or the run's time is over.
     pub fn open(address: SocketAddr, limits: &Limits, run_ends: Instant) -> Result<Connection, Failure> {
-        let left = run_ends.saturating_duration_since(Instant::now());
+        let attempt = Attempt::begin(limits, run_ends);
+        let left = attempt.ends.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Failure::RunTime(limits.run));
+            return Err(attempt.overdue);
         }
         let tcp =
             TcpStream::connect_timeout(&address, limits.connect.min(left)).map_err(|error| {
                 match error.kind() {
+                    io::ErrorKind::TimedOut if Instant::now() >= attempt.ends => attempt.overdue.clone(),
                     io::ErrorKind::TimedOut => Failure::ConnectTime(limits.connect),
                     _ => Failure::NotConnected(reason(&error)),
                 }
             })?;
         tcp.set_nodelay(true).map_err(|error| Failure::NotConnected(reason(&error)))?;
-        let socket = Socket { tcp, deadline: run_ends };
+        let socket = Socket { tcp, deadline: attempt.ends };
         Ok(Connection {
             stream: BufReader::with_capacity(1 << 16, socket),
             limits: limits.clone(),
             run_ends,
+            attempt,
+            entries: 0,
             last_id: 0,
         })
+    }
+
+    /// Begins another attempt over the same connection: that for the next table.
+    pub fn begin(&mut self) {
+        self.attempt = Attempt::begin(&self.limits, self.run_ends);
+        self.entries = 0;
     }
 
     /// Asks all questions, which are about `list` and its parts, and returns what the answers
@@ -61,7 +74,6 @@ impl Connection {
         chunks.resize_with(questions.len(), Chunk::default);
         let mut waiting: HashMap<u16, (&Query, &mut Chunk)> = HashMap::new();
         let mut unsent = questions.iter().zip(chunks.iter_mut()).fuse();
-        let mut entries = 0usize;
         loop {
             // Many queries in one segment: they go out when half of the last ones are answered.
             let mut batch = Vec::new();
@@ -87,8 +99,8 @@ impl Connection {
                 name if name == list => failure,
                 part => Failure::Part(answer::text(part), Box::new(failure)),
             })?;
-            entries = entries.saturating_add(chunk.entries());
-            if entries > self.limits.entries {
+            self.entries = self.entries.saturating_add(chunk.entries());
+            if self.entries > self.limits.entries {
                 return Err(Failure::TooManyEntries(self.limits.entries));
             }
         }
@@ -124,13 +136,13 @@ impl Connection {
     }
 
     fn start_clock(&mut self) {
-        let silence_ends = Instant::now().checked_add(self.limits.silence).unwrap_or(self.run_ends);
-        self.stream.get_mut().deadline = silence_ends.min(self.run_ends);
+        let silence_ends = Instant::now().checked_add(self.limits.silence).unwrap_or(self.attempt.ends);
+        self.stream.get_mut().deadline = silence_ends.min(self.attempt.ends);
     }
 
     fn failure(&self, error: &io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::TimedOut if Instant::now() >= self.run_ends => Failure::RunTime(self.limits.run),
+            io::ErrorKind::TimedOut if Instant::now() >= self.attempt.ends => self.attempt.overdue.clone(),
             io::ErrorKind::TimedOut => Failure::Silence(self.limits.silence),
             io::ErrorKind::UnexpectedEof => Failure::Closed,
             _ => Failure::Broken(reason(error)),

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use hickory_proto::serialize::binary::DecodeError;
+
 /// Why a list could not be had from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The server's name has no address; the resolver's words.
+    /// No address was found for the server's name; the resolver's words.
     Unresolved(String),
     /// No connection; the system's words.
     NotConnected(String),
@@ -14,6 +16,8 @@ pub enum Failure {
     ConnectTime(Duration),
     /// No whole message within the limit.
     Silence(Duration),
+    /// The server took longer for a table than the limit.
+    AttemptTime(Duration),
     /// The run took longer than its limit.
     RunTime(Duration),
     /// The server closed the connection before all answers were there.
@@ -28,6 +32,8 @@ pub enum Failure {
     NoSuchName,
     /// Any other RCODE but 0: its number.
     ResponseCode(u16),
+    /// A referral: the server names others that it takes to have the zone.
+    Referral,
     /// The name exists, but has no record of these types.
     NoData(&'static str),
     /// The TC bit is set, which cannot be over TCP.
@@ -62,19 +68,21 @@ pub enum Failure {
 
 impl Failure {
     /// Whether another server may do better: this one is out of reach or out of order, or does
-    /// not know us. Anything else is about the list, which is the same everywhere.
+    /// not know us. The others are about the list, which is the same everywhere; and when the
+    /// run's time is over, there is none for another server.
     pub fn is_the_servers(&self) -> bool {
         match self {
-            Failure::Unresolved(_)
-            | Failure::NotConnected(_)
-            | Failure::ConnectTime(_)
-            | Failure::Silence(_)
-            | Failure::Closed
-            | Failure::Broken(_)
-            | Failure::Refused
-            | Failure::ServerFailure => true,
+            Failure::NoSuchName
+            | Failure::NoData(_)
+            | Failure::Alias
+            | Failure::BadItem(_)
+            | Failure::PartTwice(_)
+            | Failure::PartOfItself
+            | Failure::TooManyParts(_)
+            | Failure::TooManyEntries(_)
+            | Failure::RunTime(_) => false,
             Failure::Part(_, failure) => failure.is_the_servers(),
-            _ => false,
+            _ => true,
         }
     }
 
@@ -88,24 +96,41 @@ impl Failure {
     }
 }
 
+impl From<DecodeError> for Failure {
+    /// The decoder's words hold no outside text but numbers.
+    fn from(error: DecodeError) -> Failure {
+        Failure::Malformed(error.to_string())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Unresolved(reason) => write!(f, "the server's name has no address: {reason}"),
+            Failure::Unresolved(reason) => write!(f, "cannot look up the server's name: {reason}"),
             Failure::NotConnected(reason) => write!(f, "cannot connect: {reason}"),
             Failure::ConnectTime(limit) => {
                 write!(f, "no connection within {}; is TCP to this port let out?", Seconds(*limit))
             }
             Failure::Silence(limit) => write!(f, "no complete answer within {}", Seconds(*limit)),
+            Failure::AttemptTime(limit) => {
+                write!(f, "given up, the server took longer than {} for one table", Seconds(*limit))
+            }
             Failure::RunTime(limit) => write!(f, "given up, the run took longer than {}", Seconds(*limit)),
             Failure::Closed => f.write_str("the server closed the connection before its last answer"),
             Failure::Broken(reason) => write!(f, "the connection broke: {reason}"),
-            Failure::Refused => {
-                f.write_str("refused (REFUSED); this public address may not be registered with the service")
-            }
+            Failure::Refused => f.write_str(
+                "refused (REFUSED); this public address may not be registered with the service, \
+                 or not yet: a new device takes up to an hour",
+            ),
             Failure::ServerFailure => f.write_str("the server failed (SERVFAIL)"),
-            Failure::NoSuchName => f.write_str("no such name (NXDOMAIN)"),
+            Failure::NoSuchName => f.write_str("no such name (NXDOMAIN); check the list's name"),
+            Failure::ResponseCode(1) => f.write_str("the server does not understand the query (FORMERR)"),
+            Failure::ResponseCode(4) => f.write_str("the server does not take such queries (NOTIMP)"),
+            Failure::ResponseCode(9) => f.write_str("the server has no authority for the name (NOTAUTH)"),
             Failure::ResponseCode(code) => write!(f, "the server answers with response code {code}"),
+            Failure::Referral => {
+                f.write_str("the server does not have the zone and names others that may (a referral)")
+            }
             Failure::NoData(types) => write!(f, "the name exists but has no {types} record"),
             Failure::Truncated => f.write_str("the answer is truncated (TC), which cannot be over TCP"),
             Failure::WrongId(id) => write!(f, "an answer with id {id}, which was not asked"),
@@ -123,7 +148,7 @@ impl fmt::Display for Failure {
             Failure::PartTwice(name) => write!(f, "part {name} is named twice"),
             Failure::PartOfItself => f.write_str("the list is named as a part of itself"),
             Failure::TooManyParts(most) => write!(f, "more than {most} parts"),
-            Failure::TooManyEntries(most) => write!(f, "more than {most} entries"),
+            Failure::TooManyEntries(most) => write!(f, "more than {most} entries in the lists of the table"),
             Failure::Part(name, failure) => write!(f, "part {name}: {failure}"),
         }
     }
@@ -144,14 +169,40 @@ mod tests {
     #[test]
     fn only_the_servers_own_failures_lead_to_the_next_server() {
         let part = |failure| Failure::Part("p.example".to_owned(), Box::new(failure));
-        for failure in [Failure::Refused, Failure::ServerFailure, Failure::Closed, part(Failure::Refused)] {
+        let (time, words) = (Duration::from_secs(9), || "words".to_owned());
+        for failure in [
+            Failure::Unresolved(words()),
+            Failure::NotConnected(words()),
+            Failure::ConnectTime(time),
+            Failure::Silence(time),
+            Failure::AttemptTime(time),
+            Failure::Closed,
+            Failure::Broken(words()),
+            Failure::Refused,
+            Failure::ServerFailure,
+            Failure::ResponseCode(4),
+            Failure::Referral,
+            Failure::Truncated,
+            Failure::WrongId(7),
+            Failure::WrongQuestion,
+            Failure::NotAnAnswer,
+            Failure::Malformed(words()),
+            Failure::OtherName(words()),
+            Failure::OtherType(1),
+            part(Failure::Refused),
+        ] {
             assert!(failure.is_the_servers(), "{failure}");
         }
         for failure in [
             Failure::NoSuchName,
-            Failure::ResponseCode(4),
-            Failure::RunTime(Duration::from_secs(900)),
-            Failure::Truncated,
+            Failure::NoData("APL"),
+            Failure::Alias,
+            Failure::BadItem(words()),
+            Failure::PartTwice(words()),
+            Failure::PartOfItself,
+            Failure::TooManyParts(1),
+            Failure::TooManyEntries(1),
+            Failure::RunTime(time),
             part(Failure::NoData("APL")),
         ] {
             assert!(!failure.is_the_servers(), "{failure}");
@@ -163,7 +214,8 @@ mod tests {
         let sentence = Failure::Part("p1.example".to_owned(), Box::new(Failure::Refused)).to_string();
         assert_eq!(
             sentence,
-            "part p1.example: refused (REFUSED); this public address may not be registered with the service"
+            "part p1.example: refused (REFUSED); this public address may not be registered with the \
+             service, or not yet: a new device takes up to an hour"
         );
         let silence = Failure::Silence(Duration::from_secs(30)).to_string();
         assert_eq!(silence, "no complete answer within 30 seconds");

@@ -17,6 +17,7 @@ pub mod failure;
 pub mod jitter;
 pub mod limits;
 pub mod list;
+pub mod name;
 pub mod policy;
 pub mod server;
 pub mod settings;

@@ -59,7 +59,7 @@ pub fn fetch(
                 let questions = [RecordType::A, RecordType::AAAA].map(|kind| question(name, kind));
                 ("A and AAAA", connection.ask(name, &questions)?)
             }
-            // settings::check refuses axfr; auto is taken apart above.
+            // settings::problems refuses axfr; auto is taken apart above.
             ListFormat::Axfr | ListFormat::Auto => continue,
         };
         if chunks.iter().any(|chunk| chunk.records > 0) {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,9 +45,16 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     // Whoever calls: the modes of files are those that the program gives.
     umask(Mode::from_bits_truncate(0o022));
 
-    // As root: the configuration, which holds secrets.
     let path = args.value('c').map_or(Path::new(config::DEFAULT_PATH), Path::new);
     let wait = args.value('j').map_or(Ok(Duration::ZERO), |value| jitter::wait(value)).map_err(failed)?;
+    // Before all else: a run that waits keeps no other from its work, and goes by the
+    // configuration of the time when it starts.
+    if !wait.is_zero() && !args.has('n') {
+        message::say(format_args!("Waiting {} seconds", wait.as_secs()));
+        std::thread::sleep(wait);
+    }
+
+    // As root: the configuration, which holds secrets.
     let config = Config::load(path)?;
     let problems = settings::problems(&config);
     if !problems.is_empty() {
@@ -61,27 +69,28 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     // getpwnam(3) would need the promise getpw.
     let account = privilege::account("FETCH_USER", &config.fetch_user, config.is_set("FETCH_USER"));
     let account = account.map_err(failed)?;
+    let limits = Limits::default();
+    limits.set_alarm();
     if args.has('t') {
-        std::thread::sleep(wait);
         privilege::drop_to(&account).map_err(failed)?;
         say_note();
         // No file at all. inet: sockets and their time limits. dns: the name of a server.
         sandbox::pledge("stdio inet dns").map_err(failed)?;
-        return Ok(match check::run(&config, Limits::default()) {
-            true => (Status::Changed, "the test was successful".to_owned()),
-            false => (Status::Failed, "the test failed".to_owned()),
+        return Ok(match check::run(&config, limits) {
+            Ok(()) => (Status::Changed, "the test was successful".to_owned()),
+            Err(cause) => (Status::Failed, format!("the test failed ({cause})")),
         });
     }
 
     // As root: the spool and the lock in it. flock(2) would need the promise flock. The lock is
     // held until this function returns.
-    owner::check_directory(&config.spool_dir).map_err(failed)?;
-    let Some(_lock) = lock::take(&config.lock_file(message::program())).map_err(failed)? else {
+    let lock_file = config.lock_file(message::program());
+    check_directories(&config, &lock_file).map_err(failed)?;
+    let Some(_lock) = lock::take(&lock_file).map_err(failed)? else {
         let busy = "another tsfetch is at work";
         message::say(busy);
         return Ok((Status::Nothing, busy.to_owned()));
     };
-    std::thread::sleep(wait);
     let version = env!("CARGO_PKG_VERSION");
     message::say(format_args!("Starting ThreatSTOP v{version} update on {}", clock::date()));
 
@@ -92,16 +101,28 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     // rpath wpath cpath: the spool files, later. inet: sockets and their time limits. dns: the
     // name of a server.
     sandbox::pledge("stdio rpath wpath cpath inet dns").map_err(failed)?;
-    let mut client = Client::new(&config, Limits::default());
+    let mut client = Client::new(&config, limits);
     let policies = Table::BOTH.map(|table| (table, table::fetch(&mut client, &config, table)));
     drop(client);
-    if policies.iter().all(|(_, policy)| policy.is_some()) {
+    if policies.iter().all(|(_, fetched)| fetched.policy.is_some()) {
         message::say("Completed getting all the lists");
     }
 
     // No network any more. rpath: the old files, and rename(2). wpath cpath: the new ones.
     sandbox::pledge("stdio rpath wpath cpath").map_err(failed)?;
-    Ok(table::end(policies.map(|(table, policy)| table::leave(&config, table, policy))))
+    Ok(table::end(policies.map(|(table, fetched)| table::leave(&config, table, fetched))))
+}
+
+/// Checks that the spool is there, and root's.
+fn check_directories(config: &Config, lock_file: &Path) -> Result<(), Error> {
+    for directory in [Some(config.spool_dir.as_path()), lock_file.parent(), Some(&config.policy_dir())] {
+        let Some(directory) = directory else { continue };
+        if directory.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            let cause = "no such directory; tspf(7) says how to make it";
+            return Err(Error::new(directory.display(), cause));
+        }
+    }
+    owner::check_directory(&config.spool_dir)
 }
 
 /// Says once what the system does not enforce.

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use common::replace::{self, Replacement};
 use common::set::PrefixSet;
-use common::{Error, Table, owner};
+use common::{Error, Table};
 use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 
 /// The mode of a spool file.
 const MODE: u32 = 0o644;
@@ -20,6 +21,8 @@ const MODE: u32 = 0o644;
 /// The file cannot be replaced: the old one is as it was.
 pub fn write(path: &Path, table: Table, digest: u64, set: &PrefixSet) -> Result<bool, Error> {
     if is_there(path, table, digest, set).unwrap_or(false) {
+        // What a killed run left. If it cannot be removed, the next replacement says so.
+        let _ = std::fs::remove_file(replace::temporary_name(path));
         return Ok(false);
     }
     let mut file = Replacement::create(path, MODE)?;
@@ -37,8 +40,8 @@ fn content(out: &mut dyn Write, table: Table, digest: u64, set: &PrefixSet) -> i
     writeln!(out, "# end {}", set.len())
 }
 
-/// Whether the file holds exactly this content and is as tsload wants it: a plain file with its
-/// mode, under one name, that only its owner can change. Anything else is worth a replacement.
+/// Whether the file holds exactly this content and is as tsload wants it: a plain file of the
+/// fetcher's with its mode, under one name. Anything else, root's too, is worth a replacement.
 fn is_there(path: &Path, table: Table, digest: u64, set: &PrefixSet) -> io::Result<bool> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
@@ -46,7 +49,7 @@ fn is_there(path: &Path, table: Table, digest: u64, set: &PrefixSet) -> io::Resu
     let good = metadata.is_file()
         && metadata.nlink() == 1
         && metadata.mode() & 0o7777 == MODE
-        && owner::check(path, &metadata).is_ok();
+        && metadata.uid() == geteuid().as_raw();
     if !good {
         return Ok(false);
     }
@@ -108,6 +111,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_run_left_goes_though_nothing_changed() {
+        let directory = scratch("left");
+        let path = directory.join("block.pftable");
+        assert!(write(&path, Table::Block, 1, &set("192.0.2.1")).unwrap());
+        std::fs::write(replace::temporary_name(&path), "half").unwrap();
+        assert!(!write(&path, Table::Block, 1, &set("192.0.2.1")).unwrap());
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
     fn a_file_that_tsload_would_refuse_is_replaced_though_its_content_is_the_same() {
         let directory = scratch("repair");
         let (path, other) = (directory.join("block.pftable"), directory.join("other"));
@@ -120,6 +134,10 @@ mod tests {
         assert!(again() && !again());
         std::fs::remove_file(&path).unwrap();
         symlink(&other, &path).unwrap();
+        assert!(again() && !again());
+        assert!(path.symlink_metadata().unwrap().is_file());
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
         assert!(again() && !again());
         assert!(path.symlink_metadata().unwrap().is_file());
         remove_dir_all(&directory).unwrap();

@@ -7,15 +7,46 @@ use crate::client::Client;
 use crate::policy::{self, Policy};
 use crate::{settings, spool};
 
-/// Gets a table's policy; `None` if that failed, which was said on standard error.
-pub fn fetch(client: &mut Client<'_>, config: &Config, table: Table) -> Option<Policy> {
-    let built = policy::build(table, client.table(table)?, config.max_policy_size, config.aggregate);
-    built.map_err(|cause| message::warn(format_args!("{} table: {cause}", table.word()))).ok()
+/// A table's policy, or that it could not be had.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The policy.
+    pub policy: Option<Policy>,
+    /// What went wrong first, if anything did: with a policy, the next server had helped.
+    pub cause: Option<String>,
+}
+
+/// Gets a table's policy. What went wrong on the way goes to standard error if the table failed;
+/// a server that is down for a week, with a second one that works, is no reason for mail from
+/// cron(8) each hour, and said only under `-v` and in the line for syslog.
+pub fn fetch(client: &mut Client<'_>, config: &Config, table: Table) -> Fetched {
+    let (chunks, mut causes) = client.table(table);
+    let bound = client.limits.entries;
+    let built =
+        chunks.map(|chunks| policy::build(table, chunks, config.max_policy_size, config.aggregate, bound));
+    let policy = match built {
+        Some(Ok(policy)) => Some(policy),
+        Some(Err(cause)) => {
+            causes.insert(0, format!("{} table: {cause}", table.word()));
+            None
+        }
+        None => None,
+    };
+    causes.iter().for_each(if policy.is_some() { message::say } else { message::warn });
+    Fetched { policy, cause: causes.into_iter().next() }
 }
 
 /// Writes a table's spool file if it differs; says what became of it, in words for syslog. If
 /// the policy could not be had, the old file stays.
-pub fn leave(config: &Config, table: Table, policy: Option<Policy>) -> (Status, String) {
+pub fn leave(config: &Config, table: Table, fetched: Fetched) -> (Status, String) {
+    let (status, mut summary) = leave_policy(config, table, fetched.policy);
+    if let Some(cause) = fetched.cause {
+        summary.push_str(&format!(" ({cause})"));
+    }
+    (status, summary)
+}
+
+fn leave_policy(config: &Config, table: Table, policy: Option<Policy>) -> (Status, String) {
     let word = table.word();
     let Some(Policy { set, left_out }) = policy else {
         return (Status::Failed, format!("{word} failed, its old policy stays"));
@@ -25,8 +56,8 @@ pub fn leave(config: &Config, table: Table, policy: Option<Policy>) -> (Status, 
         Ok(true) => (Status::Changed, "changed"),
         Ok(false) => (Status::Nothing, "unchanged"),
         Err(error) => {
-            message::warn(error);
-            return (Status::Failed, format!("{word} not written"));
+            message::warn(&error);
+            return (Status::Failed, format!("{word} not written, {error}"));
         }
     };
     let mut summary = format!("{word} {what}, {} prefixes", set.len());
@@ -54,6 +85,8 @@ pub fn end<const COUNT: usize>(tables: [(Status, String); COUNT]) -> (Status, St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+    use crate::testing::{APL, answering, serve};
     use common::set::PrefixSet;
 
     #[test]
@@ -70,6 +103,39 @@ mod tests {
         }
     }
 
+    /// Fetches the block table from two servers: the first refuses, the second has
+    /// `10.0.0.0/8 !10.0.0.0/32`, which make 24 prefixes.
+    fn fetch_with(limits: Limits) -> (Fetched, String) {
+        let (first, first_thread) = serve(vec![answering(|_, _| (5, vec![]))]);
+        let rdata = vec![0, 1, 8, 1, 10, 0, 1, 32, 0x81, 10];
+        let (second, second_thread) = serve(vec![answering(move |_, _| (0, vec![(APL, rdata.clone())]))]);
+        let text = format!("DNS_SERVERS=\"{first} {second}\"\nLIST_FORMAT=apl\nBLOCK_LIST=b.example");
+        let config = Config::parse(text.as_bytes()).unwrap();
+        let mut client = Client::new(&config, limits);
+        let fetched = fetch(&mut client, &config, Table::Block);
+        drop(client);
+        first_thread.join().unwrap();
+        second_thread.join().unwrap();
+        (fetched, first.to_string())
+    }
+
+    #[test]
+    fn the_first_cause_is_kept_though_the_next_server_helped() {
+        let (fetched, first) = fetch_with(Limits::default());
+        assert_eq!(fetched.policy.unwrap().set.len(), 24);
+        let cause = fetched.cause.unwrap();
+        assert!(cause.starts_with(&format!("b.example at {first}: refused (REFUSED)")), "{cause}");
+    }
+
+    #[test]
+    fn what_negated_items_make_of_a_table_is_bounded_without_any_setting() {
+        assert_eq!(Limits::default().entries, common::set::MAX_PREFIXES);
+        let (fetched, _) = fetch_with(Limits { entries: 23, ..Limits::default() });
+        assert_eq!(fetched.policy, None);
+        let cause = "block table: more than 23 prefixes after the negated ones are cut out";
+        assert_eq!(fetched.cause.unwrap(), cause);
+    }
+
     #[test]
     fn a_failed_table_leaves_its_old_file() {
         let directory = std::env::temp_dir().join(format!("tspf-table-{}", std::process::id()));
@@ -77,16 +143,28 @@ mod tests {
         let text = format!("BLOCK_LIST=b.example\nSPOOL_DIR={}", directory.display());
         let config = Config::parse(text.as_bytes()).unwrap();
         let set: PrefixSet = [common::prefix::parse(b"192.0.2.0/24").unwrap()].into_iter().collect();
-        let policy = || Some(Policy { set: set.clone(), left_out: 0 });
+        let fetched = |cause: Option<&str>| Fetched {
+            policy: Some(Policy { set: set.clone(), left_out: 0 }),
+            cause: cause.map(str::to_owned),
+        };
+        let failed = || Fetched { policy: None, cause: Some("b.example at ns: cause".to_owned()) };
         let file = config.policy_file(Table::Block);
-        assert_eq!(leave(&config, Table::Block, None).0, Status::Failed);
+        assert_eq!(
+            leave(&config, Table::Block, failed()),
+            (Status::Failed, "block failed, its old policy stays (b.example at ns: cause)".to_owned())
+        );
         assert!(!file.exists());
-        assert_eq!(leave(&config, Table::Block, policy()).1, "block changed, 1 prefixes");
+        assert_eq!(leave(&config, Table::Block, fetched(None)).1, "block changed, 1 prefixes");
         let old = std::fs::read(&file).unwrap();
-        assert_eq!(leave(&config, Table::Block, policy()).0, Status::Nothing);
-        assert_eq!(leave(&config, Table::Block, None).0, Status::Failed);
+        assert_eq!(
+            leave(&config, Table::Block, fetched(Some("b.example at ns: cause"))),
+            (Status::Nothing, "block unchanged, 1 prefixes (b.example at ns: cause)".to_owned())
+        );
+        assert_eq!(leave(&config, Table::Block, failed()).0, Status::Failed);
         assert_eq!(std::fs::read(&file).unwrap(), old);
         std::fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(leave(&config, Table::Block, policy()), (Status::Failed, "block not written".to_owned()));
+        let (status, summary) = leave(&config, Table::Block, fetched(None));
+        assert_eq!(status, Status::Failed);
+        assert!(summary.starts_with("block not written, ") && summary.contains("No such file"), "{summary}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::Table::{Allow, Block};
@@ -187,14 +188,19 @@ fn answers_may_come_in_any_order() {
 }
 
 #[test]
-fn the_next_server_is_tried_when_one_is_out_of_order() {
+fn the_next_server_is_tried_when_one_is_out_of_order_and_nobody_is_mailed() {
     let (bad, good) = (PolicyServer::start(small()).unwrap(), PolicyServer::start(small()).unwrap());
     let refused = |query: &Query| Reply::Message(hostile::rcode(&query.question, 5));
     let failed = |query: &Query| Reply::Message(hostile::rcode(&query.question, 2));
+    let not_implemented = |query: &Query| Reply::Message(hostile::rcode(&query.question, 4));
     type Behaviour = Box<dyn Fn(&Query) -> Reply + Send + Sync>;
-    let behaviours: [Behaviour; 4] = [
+    let behaviours: [Behaviour; 8] = [
         Box::new(refused),
         Box::new(failed),
+        Box::new(not_implemented),
+        Box::new(|query| Reply::Message(hostile::truncated(query.answer()))),
+        Box::new(|query| Reply::Message(hostile::wrong_id(query.answer()))),
+        Box::new(|_| Reply::Broken(b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n".to_vec())),
         Box::new(|_| Reply::Close),
         Box::new(|query| Reply::Broken(hostile::cut(&query.answer(), 9))),
     ];
@@ -206,16 +212,26 @@ fn the_next_server_is_tried_when_one_is_out_of_order() {
         assert_eq!(spooled(&machine, Block).len(), 4);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains(&format!("Using DNS Server 127.0.0.1:{}\n", good.port())), "{said}");
+        assert!(said.contains(&format!("\n{ALLOW_LIST} at 127.0.0.1:{}: ", bad.port())), "{said}");
+        assert!(output.stderr.is_empty(), "{}", words(&output));
+        let output = tsfetch(&machine, &[]);
+        assert_status(&output, 2);
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{}", words(&output));
     }
-    // Nobody listens on a port that was just given back.
-    let port = bad.port();
-    drop(bad);
     let machine = machine(&[&good], "");
-    machine.configure(&format!(
-        "DNS_SERVERS=\"127.0.0.1:{port} 127.0.0.1:{}\"\nBLOCK_LIST={BLOCK_LIST}\n",
-        good.port()
-    ));
-    assert_status(&tsfetch(&machine, &[]), 0);
+    let nobody = |servers: &str| {
+        machine.configure(&format!("DNS_SERVERS=\"{servers}\"\nBLOCK_LIST={BLOCK_LIST}\n"));
+        tsfetch(&machine, &[])
+    };
+    let output = nobody(&format!("127.0.0.1:1 127.0.0.1:{}", good.port()));
+    assert_status(&output, 0);
+    assert!(output.stderr.is_empty(), "{}", words(&output));
+    let output = nobody("127.0.0.1:1 [::1]:1");
+    assert_status(&output, 1);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "every server that was tried: {said}");
+    assert_eq!(lines[0], format!("tsfetch: {BLOCK_LIST} at 127.0.0.1:1: cannot connect: Connection refused"));
 }
 
 /// A run that must fail the block table: it names list, server and cause, leaves the old block file as it is, and still
@@ -251,11 +267,20 @@ fn every_answer_that_is_no_answer_has_its_sentence() {
     let message = |make: fn(&Query) -> Vec<u8>| move |query: &Query| Reply::Message(make(query));
     assert_fails(
         message(|query| hostile::rcode(&query.question, 5)),
-        "refused (REFUSED); this public address may not be registered with the service",
+        "may not be registered with the service, or not yet: a new device takes up to an hour",
     );
     assert_fails(message(|query| hostile::rcode(&query.question, 2)), "the server failed (SERVFAIL)");
-    assert_fails(message(|query| hostile::rcode(&query.question, 3)), "no such name (NXDOMAIN)");
-    assert_fails(message(|query| hostile::rcode(&query.question, 4)), "response code 4");
+    assert_fails(
+        message(|query| hostile::rcode(&query.question, 3)),
+        "no such name (NXDOMAIN); check the list's name",
+    );
+    assert_fails(message(|query| hostile::rcode(&query.question, 4)), "does not take such queries (NOTIMP)");
+    assert_fails(
+        message(|query| hostile::rcode(&query.question, 1)),
+        "does not understand the query (FORMERR)",
+    );
+    assert_fails(message(|query| hostile::rcode(&query.question, 9)), "no authority for the name (NOTAUTH)");
+    assert_fails(message(|query| hostile::rcode(&query.question, 6)), "response code 6");
     assert_fails(message(|query| hostile::truncated(query.answer())), "truncated (TC)");
     assert_fails(message(|query| hostile::wrong_id(query.answer())), "which was not asked");
     assert_fails(message(|query| hostile::wrong_name(query.answer())), "an answer to another question");
@@ -410,7 +435,7 @@ fn killed_at_any_moment_the_files_are_old_or_new() {
     assert!(after.starts_with(b"# tspf 1 block\n") && after.ends_with(b"# end 20000\n") && after != before);
     assert_status(&tsfetch(&machine, &[]), 2);
     let names = std::fs::read_dir(machine.path(POLICY)).unwrap().count();
-    assert!(names <= 3, "temporary files do not pile up");
+    assert_eq!(names, 2, "no temporary file is left");
 }
 
 #[test]
@@ -439,6 +464,50 @@ fn one_run_at_a_time() {
     assert_status(&tsfetch(&machine, &[]), 2);
     assert_eq!(server.connections(), 0);
     assert!(machine.snapshot(POLICY).is_empty());
+}
+
+#[test]
+fn who_waits_keeps_nobody_from_his_work() {
+    use std::io::{BufRead, BufReader};
+    let server = PolicyServer::start(small()).unwrap();
+    let machine = machine(&[&server], "");
+    // The configuration is not read before the wait is over: it could be another by then.
+    let mut waiting = Command::new(machine.path("bin/tsfetch"))
+        .args(["-v", "-j", "86400", "-c"])
+        .arg(machine.path("etc/nonexistent.conf"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(waiting.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("Waiting ") && line.ends_with(" seconds\n"), "{line}");
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    // Nor is the lock taken.
+    let mut waiting =
+        machine.program("tsfetch").args(["-v", "-j", "86400"]).stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(waiting.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_status(&tsfetch(&machine, &[]), 0);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    // A check of the configuration has nobody to wait for.
+    assert_status(&tsfetch(&machine, &["-n", "-j", "86400"]), 0);
+}
+
+#[test]
+fn a_spool_that_is_not_there_has_its_remedy() {
+    let server = PolicyServer::start(small()).unwrap();
+    for name in ["policy", "lock", ""] {
+        let machine = machine(&[&server], "");
+        let directory = machine.path("db/threatstop").join(name);
+        std::fs::remove_dir_all(&directory).unwrap();
+        let output = tsfetch(&machine, &[]);
+        assert_status(&output, 1);
+        let directory = directory.to_str().unwrap().trim_end_matches('/');
+        let wanted = format!("tsfetch: {directory}: no such directory; tspf(7) says how to make it\n");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), wanted);
+    }
+    assert_eq!(server.connections(), 0);
 }
 
 #[test]
@@ -479,6 +548,27 @@ fn as_root_the_fetcher_is_somebody_else() {
     assert_eq!(metadata(&format!("{POLICY}/block.pftable")).uid(), tests::machine::NOBODY);
     assert_eq!(metadata("db/threatstop/lock/tsfetch").uid(), 0, "the lock is taken as root");
     assert_eq!(root(&[]).status.code(), Some(2));
+
+    // tsload takes the fetcher's file only: root's with the same content is worth a replacement.
+    chown(machine.path(&format!("{POLICY}/block.pftable")), Some(0), None).unwrap();
+    assert_status(&root(&[]), 0);
+    assert_eq!(metadata(&format!("{POLICY}/block.pftable")).uid(), tests::machine::NOBODY);
+
+    // The test run talks to the network, too.
+    let (pid, ids) = (Arc::new(OnceLock::<u32>::new()), Arc::new(OnceLock::<String>::new()));
+    let (of, found) = (pid.clone(), ids.clone());
+    server.set_behaviour(move |_| {
+        found.get_or_init(|| std::fs::read_to_string(format!("/proc/{}/status", of.wait())).unwrap());
+        Reply::Answer
+    });
+    let mut test = Command::new(machine.path("bin/tsfetch"));
+    test.arg("-t").arg("-c").arg(machine.path("etc/threatstop.conf")).stdout(Stdio::null());
+    let mut test = test.spawn().unwrap();
+    pid.set(test.id()).unwrap();
+    assert!(test.wait().unwrap().success());
+    let ids = ids.get().unwrap();
+    let all_nobody = format!("Uid:{}\n", format!("\t{}", tests::machine::NOBODY).repeat(4));
+    assert!(ids.contains(&all_nobody) && ids.contains("CapEff:\t0000000000000000\n"), "{ids}");
 
     // A configuration that somebody else could have written is not read.
     chown(machine.path("etc/threatstop.conf"), Some(tests::machine::NOBODY), None).unwrap();

@@ -41,6 +41,8 @@ fn names_are_printable() {
     let name = Name::from_labels([&b"a\x1b[2J.\xe2\x80\xae"[..], b"Example"]).unwrap();
     let shown = text(&name);
     assert!(shown.is_ascii() && !shown.contains('\x1b') && shown.ends_with(".Example"), "{shown}");
+    let long = Name::from_labels([&[0xff; 60][..], &[b'x'; 60]]).unwrap();
+    assert_eq!(text(&long).len(), 51);
     assert_eq!(text(&Name::root()), ".");
 }
 
@@ -104,6 +106,77 @@ fn answers_to_something_else_are_refused() {
     message[owner + 1] = 12;
     message[owner + 5] = 3;
     assert!(matches!(read(&message, &asked), Err(Failure::Malformed(_))), "class CHAOS");
+    message[owner + 5] = 1;
+    assert!(read(&message, &asked).is_ok());
+    // The last octet of the question.
+    message[owner - 1] = 3;
+    assert_eq!(read(&message, &asked), Err(Failure::WrongQuestion), "class CHAOS");
+}
+
+/// The message with so many records of a type in its authority section, each with these octets.
+fn with_authority(mut message: Vec<u8>, kind: u16, owner: &[u8], rdata: &[u8]) -> Vec<u8> {
+    message[9] += 1;
+    message.extend(owner);
+    message.extend(kind.to_be_bytes());
+    message.extend([0, 1, 0, 0, 0, 60]);
+    message.extend((rdata.len() as u16).to_be_bytes());
+    message.extend(rdata);
+    message
+}
+
+#[test]
+fn a_referral_is_told_from_no_data() {
+    const NS: u16 = 2;
+    const SOA: u16 = 6;
+    let (mut message, question) = answer(APL_TYPE, 0, &[]);
+    let with =
+        |message: &[u8], kind| with_authority(message.to_vec(), kind, &[0xc0, 12], &wire("ns.example"));
+    assert_eq!(read(&with(&message, NS), &question).unwrap().records, 0, "with authority");
+    message[2] &= !0x04;
+    assert_eq!(read(&message, &question).unwrap().records, 0);
+    assert_eq!(read(&with(&message, NS), &question), Err(Failure::Referral));
+    assert_eq!(read(&with(&message, SOA), &question).unwrap().records, 0);
+    assert_eq!(read(&with(&with(&message, SOA), NS), &question).unwrap().records, 0);
+    let (mut message, question) = answer(APL_TYPE, 0, &[(APL_TYPE, hosts(0..1))]);
+    message[2] &= !0x04;
+    assert_eq!(read(&with(&message, NS), &question).unwrap().records, 1);
+}
+
+#[test]
+fn owners_are_followed_only_as_far_as_an_honest_one() {
+    // 1000 pointers, each at the one before it, as an APL record's addresses; then a record whose
+    // owner is the last of them.
+    let mut message = reply(&ask(7, &question(LIST, APL_TYPE)).unwrap(), 0, &[]);
+    let rdata_at = message.len() as u16 + 12;
+    let mut rdata = Vec::new();
+    let mut before = 12u16;
+    for item in 0..500u16 {
+        let here = rdata_at + item * 8 + 4;
+        rdata.extend([0, 1, 32, 4]);
+        rdata.extend((0xc000 | before).to_be_bytes());
+        rdata.extend((0xc000 | here).to_be_bytes());
+        before = here + 2;
+    }
+    let record = |owner: u16, rdata: &[u8]| {
+        let head =
+            [&(0xc000 | owner).to_be_bytes()[..], &APL_TYPE.to_be_bytes(), &[0, 1, 0, 0, 0, 60]].concat();
+        [&head[..], &(rdata.len() as u16).to_be_bytes(), rdata].concat()
+    };
+    message[7] = 2;
+    message.extend(record(12, &rdata));
+    let with_owner = |owner| [&message[..], &record(owner, &[])].concat();
+    let question = question(LIST, APL_TYPE);
+    assert_eq!(read(&with_owner(rdata_at + 100 * 8 + 4), &question).unwrap().records, 2);
+    let failure = read(&with_owner(before), &question).unwrap_err();
+    assert_eq!(failure.to_string(), "malformed message: a name of too many labels and pointers");
+
+    // The same name as the owner of a record that is only passed over.
+    message[7] = 1;
+    let message = with_authority(message, APL_TYPE, &(0xc000 | before).to_be_bytes(), &[]);
+    assert_eq!(read(&message, &question).unwrap().records, 1);
+    // It may point anywhere: it is not followed.
+    let message = with_authority(message, APL_TYPE, &[0xff, 0xff], &[]);
+    assert_eq!(read(&message, &question).unwrap().records, 1);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{APL, answering, hosts, receive, serve};
+use crate::testing::{APL, PTR, answering, asked, hosts, receive, reply, send, serve, wire};
 use std::time::Duration;
 
 fn config(addresses: &[SocketAddr], lists: &str) -> Config {
@@ -8,8 +8,18 @@ fn config(addresses: &[SocketAddr], lists: &str) -> Config {
     Config::parse(text.as_bytes()).unwrap()
 }
 
-fn entries(chunks: Option<Vec<Chunk>>) -> Option<usize> {
-    chunks.map(|chunks| chunks.iter().map(Chunk::entries).sum())
+/// How many entries a table has, or `None` if it failed; and what went wrong on the way.
+fn outcome((chunks, causes): (Option<Vec<Chunk>>, Vec<String>)) -> (Option<usize>, Vec<String>) {
+    (chunks.map(|chunks| chunks.iter().map(Chunk::entries).sum()), causes)
+}
+
+fn entries(outcome: (Option<Vec<Chunk>>, Vec<String>)) -> Option<usize> {
+    self::outcome(outcome).0
+}
+
+/// An address on which nobody listens.
+fn nobody() -> SocketAddr {
+    "127.0.0.1:1".parse().unwrap()
 }
 
 /// A server that answers every list with so many entries, but `failing` with that code.
@@ -30,9 +40,9 @@ fn one_connection_serves_both_tables() {
 
 #[test]
 fn a_table_without_lists_asks_nobody() {
-    let config = config(&["127.0.0.1:1".parse().unwrap()], "BLOCK_LIST=b.example");
+    let config = config(&[nobody()], "BLOCK_LIST=b.example");
     let mut client = Client::new(&config, Limits::default());
-    assert_eq!(client.table(Table::Allow), Some(Vec::new()));
+    assert_eq!(client.table(Table::Allow), (Some(Vec::new()), Vec::new()));
 }
 
 #[test]
@@ -50,13 +60,13 @@ fn a_server_that_refuses_fails_or_goes_is_followed_by_the_next_for_the_whole_tab
     }
     let (first, first_thread) = serve(vec![Box::new(|mut stream| assert!(receive(&mut stream).is_some()))]);
     let (second, second_thread) = serve(vec![Box::new(|mut stream| while receive(&mut stream).is_some() {})]);
-    let (nobody, no_thread) = serve(vec![]);
-    no_thread.join().unwrap();
     let (last, last_thread) = serve(vec![server(1, 0, "")]);
-    let config = config(&[first, second, nobody, last], "BLOCK_LIST=b.example");
+    let config = config(&[first, second, nobody(), last], "BLOCK_LIST=b.example");
     let limits = Limits { silence: Duration::from_secs(2), ..Limits::default() };
     let mut client = Client::new(&config, limits);
-    assert_eq!(entries(client.table(Table::Block)), Some(1));
+    let (entries, causes) = outcome(client.table(Table::Block));
+    assert_eq!((entries, causes.len()), (Some(1), 3), "{causes:?}");
+    assert_eq!(causes[2], "b.example at 127.0.0.1:1: cannot connect: Connection refused");
     drop(client);
     for thread in [first_thread, second_thread, last_thread] {
         thread.join().unwrap();
@@ -65,13 +75,76 @@ fn a_server_that_refuses_fails_or_goes_is_followed_by_the_next_for_the_whole_tab
 
 #[test]
 fn a_fault_of_the_list_is_not_asked_again_elsewhere() {
-    let (first, first_thread) = serve(vec![server(1, 3, "b.example")]);
-    let second: SocketAddr = "127.0.0.1:1".parse().unwrap();
-    let config = config(&[first, second], "BLOCK_LIST=b.example");
+    // On a new connection, and on the one that the other table left.
+    for lists in ["BLOCK_LIST=b.example", "ALLOW_LIST=a.example\nBLOCK_LIST=b.example"] {
+        let (first, first_thread) = serve(vec![server(1, 3, "b.example")]);
+        let config = config(&[first, nobody()], lists);
+        let mut client = Client::new(&config, Limits::default());
+        assert!(entries(client.table(Table::Allow)).is_some());
+        let (entries, causes) = outcome(client.table(Table::Block));
+        assert_eq!((entries, causes.len()), (None, 1), "{causes:?}");
+        assert!(causes[0].contains("NXDOMAIN"), "{causes:?}");
+        drop(client);
+        first_thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_failed_on_the_other_tables_connection_is_not_tried_again() {
+    let (first, first_thread) = serve(vec![server(1, 5, "b.example")]);
+    let config = config(&[first, nobody()], "ALLOW_LIST=a.example\nBLOCK_LIST=b.example");
     let mut client = Client::new(&config, Limits::default());
-    assert_eq!(entries(client.table(Table::Block)), None);
+    assert_eq!(entries(client.table(Table::Allow)), Some(1));
+    let (entries, causes) = outcome(client.table(Table::Block));
+    assert_eq!((entries, causes.len()), (None, 2), "{causes:?}");
+    assert!(causes[0].contains("REFUSED") && causes[1].contains("127.0.0.1:1:"), "{causes:?}");
     drop(client);
     first_thread.join().unwrap();
+}
+
+#[test]
+fn a_slow_server_leaves_time_for_the_next() {
+    // It answers the PTR question and each part, always within the limit for one answer.
+    let slow = |mut stream: std::net::TcpStream| {
+        while let Some(query) = receive(&mut stream) {
+            std::thread::sleep(Duration::from_millis(100));
+            let parts = (0..100).map(|part| (PTR, wire(&format!("p{part}.example")))).collect();
+            let records = if asked(&query).1 == PTR { parts } else { vec![(APL, hosts(0..1))] };
+            send(&mut stream, &reply(&query, 0, &records));
+        }
+    };
+    let (first, first_thread) = serve(vec![Box::new(slow)]);
+    let apl = |_: &str, kind| (0, if kind == APL { vec![(APL, hosts(0..2))] } else { vec![] });
+    let (second, second_thread) = serve(vec![answering(apl)]);
+    let text = format!("DNS_SERVERS=\"{first} {second}\"\nBLOCK_LIST=b.example");
+    let config = Config::parse(text.as_bytes()).unwrap();
+    let limits = Limits { attempt: Duration::from_secs(2), in_flight: 2, ..Limits::default() };
+    let mut client = Client::new(&config, limits);
+    let (entries, causes) = outcome(client.table(Table::Block));
+    assert_eq!((entries, causes.len()), (Some(2), 1), "{causes:?}");
+    assert!(causes[0].ends_with("the server took longer than 2 seconds for one table"), "{causes:?}");
+    drop(client);
+    first_thread.join().unwrap();
+    second_thread.join().unwrap();
+}
+
+#[test]
+fn the_limits_are_for_a_table_not_for_a_list_or_a_connection() {
+    let lists = "ALLOW_LIST=\"a.example b.example\"\nBLOCK_LIST=\"c.example d.example\"";
+    for (most, wanted) in [(6, Some(6)), (5, None)] {
+        // What is too much ends the connection.
+        let connections = if wanted.is_some() { 1 } else { 2 };
+        let (address, thread) = serve((0..connections).map(|_| server(3, 0, "")).collect());
+        let config = config(&[address], lists);
+        let mut client = Client::new(&config, Limits { entries: most, ..Limits::default() });
+        for table in Table::BOTH {
+            let (entries, causes) = outcome(client.table(table));
+            assert_eq!(entries, wanted);
+            assert!(causes.iter().all(|cause| cause.contains("more than 5 entries")), "{causes:?}");
+        }
+        drop(client);
+        thread.join().unwrap();
+    }
 }
 
 #[test]
@@ -89,7 +162,7 @@ fn the_other_table_goes_on_with_a_new_connection() {
 fn a_connection_that_was_closed_while_idle_is_made_again() {
     let once = |mut stream: std::net::TcpStream| {
         let query = receive(&mut stream).unwrap();
-        crate::testing::send(&mut stream, &crate::testing::reply(&query, 0, &[(APL, hosts(0..2))]));
+        send(&mut stream, &reply(&query, 0, &[(APL, hosts(0..2))]));
     };
     let (address, thread) = serve(vec![Box::new(once), Box::new(once)]);
     let config = config(&[address], "ALLOW_LIST=a.example\nBLOCK_LIST=b.example");

@@ -192,9 +192,23 @@ fn the_run_ends_at_its_limit_though_answers_come() {
 }
 
 #[test]
-fn a_port_that_nobody_listens_on_is_said() {
-    let (address, server) = serve(vec![]);
+fn an_attempt_ends_at_its_limit_and_another_can_begin() {
+    let (address, server) = serve(vec![answering(|_, _| (0, vec![(APL, hosts(0..3))]))]);
+    let limits = long();
+    let mut connection = Connection::open(address, &limits, Instant::now() + limits.run).unwrap();
+    let (list, questions) = (name("n0.example"), [question("n0.example", APL)]);
+    assert!(connection.ask(&list, &questions).is_ok());
+    connection.attempt.ends = Instant::now();
+    assert_eq!(connection.ask(&list, &questions), Err(Failure::AttemptTime(limits.attempt)));
+    connection.begin();
+    assert!(connection.ask(&list, &questions).is_ok());
+    drop(connection);
     server.join().unwrap();
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_is_said() {
+    let address = "127.0.0.1:1".parse().unwrap();
     let ends = Instant::now() + Duration::from_secs(60);
     let failure = Connection::open(address, &long(), ends).unwrap_err();
     assert_eq!(failure, Failure::NotConnected("Connection refused".to_owned()));
