@@ -9,21 +9,26 @@
 
 pub mod answer;
 pub mod apl;
+pub mod axfr;
 pub mod check;
 pub mod chunk;
 pub mod client;
 pub mod connection;
 pub mod failure;
 pub mod jitter;
+pub mod keyfile;
 pub mod limits;
 pub mod list;
 pub mod name;
 pub mod policy;
+pub mod rpz;
 pub mod server;
 pub mod settings;
 pub mod spool;
 pub mod table;
+pub mod tsig;
 pub mod txt;
+pub mod wire;
 
 #[cfg(test)]
 mod testing;
