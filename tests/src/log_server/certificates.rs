@@ -20,17 +20,21 @@ pub enum Certificate {
 }
 
 /// What a server needs, and what its clients need.
-pub(super) struct Chain {
+pub(crate) struct Chain {
     /// The authority's certificate, for the client's CA file.
-    pub(super) ca_pem: String,
+    pub(crate) ca_pem: String,
     /// The server's certificate.
-    pub(super) certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
+    /// The same as text, for a server that reads files.
+    pub(crate) certificate_pem: String,
     /// Its key.
-    pub(super) key: PrivateKeyDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    /// The same as text.
+    pub(crate) key_pem: String,
 }
 
 /// Makes an authority and a certificate.
-pub(super) fn make(kind: Certificate) -> Result<Chain, Error> {
+pub(crate) fn make(kind: Certificate) -> Result<Chain, Error> {
     let (mut ca_pem, issuer) = authority("tspf test authority")?;
     if kind == Certificate::UnknownAuthority {
         ca_pem = authority("tspf other authority")?.0;
@@ -47,8 +51,14 @@ pub(super) fn make(kind: Certificate) -> Result<Chain, Error> {
         params.not_after = date_time_ymd(2020, 12, 31);
     }
     let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, &issuer)?.der().clone();
-    Ok(Chain { ca_pem, certificate, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
+    let certificate = params.signed_by(&key, &issuer)?;
+    Ok(Chain {
+        ca_pem,
+        certificate_pem: certificate.pem(),
+        certificate: certificate.der().clone(),
+        key_pem: key.serialize_pem(),
+        key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    })
 }
 
 fn authority(name: &str) -> Result<(String, Issuer<'static, KeyPair>), Error> {

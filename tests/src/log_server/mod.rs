@@ -12,7 +12,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod certificates;
+pub(crate) mod certificates;
 mod http;
 mod multipart;
 mod session;
