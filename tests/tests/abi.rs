@@ -54,6 +54,38 @@ fn freebsd_takes_no_more_than_request_maxcount() {
     let model = Model::new(Os::FreeBsd);
     model.set_request_maxcount(100);
     let hosts = |count: u32| (0..count).map(|n| format!("11.0.0.{n}/32")).collect::<Vec<_>>().join("\n");
-    assert!(load(&model, "freebsd", &hosts(101)).contains("EINVAL\nEINVAL\nt 0\n"));
+    let said = load(&model, "freebsd", &hosts(101));
+    assert!(said.matches("EINVAL: ").count() == 2 && said.ends_with("t 0\n"), "{said}");
     assert!(load(&model, "freebsd", &hosts(100)).contains("t 100\n"));
+}
+
+/// Every refusal that tsload can meet, in both layouts: the kernel's errno and our advice.
+#[test]
+fn every_refusal_has_its_advice_in_both_layouts() {
+    for (os, system) in [(Os::OpenBsd, "openbsd"), (Os::FreeBsd, "freebsd")] {
+        let refused = |prepare: &dyn Fn(&Model), wanted: &[&str]| {
+            let model = Model::new(os);
+            prepare(&model);
+            let said = load(&model, system, "192.0.2.0/24\n192.0.2.7/32");
+            for words in wanted {
+                assert!(said.contains(words), "{system}: wanted {words:?}: {said}");
+            }
+            assert!(model.table("", "t").is_none_or(|table| table.entries.is_empty()), "{system}: {said}");
+        };
+        refused(&|model| model.set_limit(1).unwrap(), &["ENOMEM: "]);
+        refused(
+            &|model| model.load_rules("table <t> const\nblock from <t>\npass").unwrap(),
+            &["EPERM: ", "the table is const"],
+        );
+        let securelevel = if os == Os::OpenBsd { 2 } else { 3 };
+        refused(
+            &|model| model.set_securelevel(securelevel),
+            &["add_table: the kernel does not permit it", "ESRCH: no such table"],
+        );
+        let fail = |errno| move |model: &Model| (1..10).for_each(|nth| model.fail_swap(nth, errno));
+        refused(&fail(libc::ENODEV), &["ENODEV: ", "another layout"]);
+        refused(&fail(libc::EACCES), &["EACCES: /dev/pf was opened for reading only"]);
+        refused(&fail(libc::EBUSY), &["EBUSY: "]);
+        refused(&fail(libc::EFAULT), &["EFAULT: "]);
+    }
 }

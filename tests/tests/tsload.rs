@@ -467,6 +467,67 @@ fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
     assert_refused(linked_table, "name the file itself, not a link");
 }
 
+/// The fetcher is somebody else's by now: it swaps the file for links, fifos, directories and half files as fast as it can.
+/// No run hangs, and the table only ever holds one of the two policies that were spooled whole.
+#[test]
+fn a_fetcher_that_swaps_its_file_under_our_hands_gains_nothing() {
+    let (machine, model) = ready();
+    let policies = [hosts(91, 200), hosts(92, 300)];
+    machine.write("db/secret", "64.0.0.1/32\n");
+    for (index, policy) in policies.iter().enumerate() {
+        machine.spool(Block, policy);
+        fs::copy(machine.path(BLOCK), machine.path(&format!("db/good{index}"))).unwrap();
+    }
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut loads = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (spool, next) = (machine.path(BLOCK), machine.path("db/next"));
+            for round in 0.. {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                let _ = fs::remove_file(&next);
+                let _ = fs::remove_dir(&next);
+                match round % 6 {
+                    0 => symlink(machine.path("db/secret"), &next).unwrap(),
+                    1 => nix::unistd::mkfifo(&next, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                    2 => fs::create_dir(&next).unwrap(),
+                    3 => fs::hard_link(machine.path("db/secret"), &next).unwrap(),
+                    // A file that is written while it may be read, and cut again.
+                    good => {
+                        let whole = fs::read(machine.path(&format!("db/good{}", good - 4))).unwrap();
+                        fs::write(&next, &whole[..whole.len() / 2]).unwrap();
+                        machine.own(&next);
+                        let _ = fs::remove_dir(&spool);
+                        let _ = fs::rename(&next, &spool);
+                        let _ = fs::write(&spool, &whole);
+                        let _ = fs::OpenOptions::new()
+                            .write(true)
+                            .open(&spool)
+                            .and_then(|file| file.set_len(whole.len() as u64 - 5));
+                        let _ = fs::write(&spool, &whole);
+                        continue;
+                    }
+                }
+                let _ = fs::remove_dir(&spool);
+                let _ = fs::rename(&next, &spool);
+            }
+        });
+        for _ in 0..60 {
+            let output = tsload(&machine, &model, &["-f"]);
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{}", words(&output));
+            assert!(!words(&output).contains("64.0.0.1"), "{}", words(&output));
+            let table = model.table("", "ThreatSTOP-Block").unwrap().list();
+            assert!(policies.contains(&table), "{} entries", table.len());
+            loads += usize::from(output.status.success());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    println!("{loads} of 60 runs met a whole policy");
+}
+
 #[test]
 fn one_bad_table_does_not_stop_the_other() {
     let (machine, model) = ready();

@@ -21,7 +21,9 @@ fn main() {
 fn load<A: Abi>(table: &str) {
     let device = Device::<A>::open("", true).expect("open");
     println!("limit {}", device.entry_limit().expect("limit"));
-    device.add_table(table).expect("add_table");
+    if let Err(refusal) = device.add_table(table) {
+        println!("add_table: {}", refusal.advice());
+    }
     let entry = |line: String| match line.strip_prefix('!') {
         Some(prefix) => A::addr(prefix.parse::<IpNet>().expect("prefix"), true),
         None => A::addr(line.parse::<IpNet>().expect("prefix"), false),
@@ -31,7 +33,7 @@ fn load<A: Abi>(table: &str) {
     for dry_run in [true, false] {
         match device.set_addresses(table, &mut addresses, dry_run) {
             Ok(changes) => println!("{changes:?}"),
-            Err(Refusal(errno)) => println!("{errno:?}"),
+            Err(refusal @ Refusal(errno)) => println!("{errno:?}: {}", refusal.advice()),
         }
     }
     for found in device.tables().expect("tables") {
