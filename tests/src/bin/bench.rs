@@ -1,9 +1,11 @@
 //! Time and peak memory of the real programs on large policies: `tests/bench`. Medians of five runs, in one table.
 //!
-//! Where Debian's iprange is installed, its time for reading and merging the same IPv4 prefixes is printed as a ratio:
-//! `4.0 x iprange` is four times as fast.
+//! Where iprange (Debian) and aggregate6 (PyPI) are installed, their time for reading and merging the same prefixes is
+//! printed as a ratio: `4.0 x iprange` is four times as fast.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -18,6 +20,15 @@ use tests::pf::{Model, Os};
 use tests::policy_server::{Policy, PolicyServer, generate};
 
 const RUNS: usize = 5;
+
+/// A rival's name, and its time in milliseconds.
+type Rival = (&'static str, f64);
+
+/// Debian's iprange, which knows IPv4 only.
+const IPRANGE: (&str, &[&str]) = ("iprange", &["--optimize"]);
+/// PyPI's aggregate6.
+const AGGREGATE6: (&str, &[&str]) = ("aggregate6", &["-6"]);
+
 const LIST: &str = "block.bench.example";
 const RULES: &str = "set limit table-entries 10000000\ntable <ThreatSTOP-Block> persist\n\
     table <ThreatSTOP-Allow> persist\nblock from <ThreatSTOP-Block>\npass";
@@ -37,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn bench() {
-    println!("{:<34} {:>9} {:>12} {:>14} {:>10}", "what", "entries", "time", "rival", "peak");
+    println!("{:<34} {:>9} {:>12} {:>18} {:>10}", "what", "entries", "time", "rival", "peak");
     for entries in [26_424, 400_000] {
         let block = generate::block(1, entries);
         let machine = Machine::new();
@@ -48,15 +59,15 @@ fn bench() {
         let model = Model::new(Os::OpenBsd);
         model.load_rules(RULES).expect("rules");
         let set: PrefixSet = block.iter().copied().collect();
-        machine.write("prefixes", set.iter().map(|net| format!("{net}\n")).collect::<String>());
-
         let spool = machine.path("db/threatstop/policy/block.pftable");
         row("tsfetch, all of it", entries, None, || {
             let _ = std::fs::remove_file(&spool);
             run(&model, &machine, "tsfetch", 0)
         });
         row("tsfetch, unchanged", entries, None, || run(&model, &machine, "tsfetch", 2));
-        let rival = iprange(&machine.path("prefixes"));
+        let v4: String = set.v4().iter().map(|net| format!("{net}\n")).collect();
+        machine.write("prefixes", v4);
+        let rival = time_of(IPRANGE, &machine.path("prefixes"));
         let file = machine.path("db/ThreatSTOP-Block.pftable");
         row("tsload, first load (pf modelled)", entries, rival, || {
             let _ = std::fs::remove_file(&file);
@@ -68,28 +79,38 @@ fn bench() {
         assert_eq!(machine.table_file(Block).lines().count(), entries, "the whole policy arrived");
     }
     for entries in [400_000, 4_000_000] {
-        check_and_encode(entries);
+        check_and_encode(&hosts4(entries), IPRANGE);
     }
+    check_and_encode(&hosts6(100_000), AGGREGATE6);
 }
 
-/// What tsload does with a policy of IPv4 hosts before it asks the kernel: read, check, guard, encode.
-fn check_and_encode(entries: u32) {
-    let mut hosts: Vec<u32> = (0..entries)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 8 << 4 | n & 15) % (223 << 24) + (1 << 24))
-        .collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    let hosts: Vec<String> = hosts.iter().map(|host| std::net::Ipv4Addr::from(*host).to_string()).collect();
-    let count = hosts.len();
-    let lines: String = hosts.iter().flat_map(|host| [host, "/32\n"]).collect();
-    let spool = format!("# tspf 1 block\n# settings 0123456789abcdef\n{lines}# end {count}\n");
-    let directory = Machine::new();
-    directory.write("hosts", hosts.join("\n") + "\n");
+/// Distinct IPv4 hosts.
+fn hosts4(count: u32) -> Vec<IpAddr> {
+    let spread = |n: u32| ((n.wrapping_mul(2_654_435_761) >> 8 << 4) | (n & 15)) % (223 << 24) + (1 << 24);
+    let hosts: BTreeSet<u32> = (0..count).map(spread).collect();
+    hosts.into_iter().map(|host| IpAddr::from(host.to_be_bytes())).collect()
+}
+
+/// Distinct IPv6 hosts.
+fn hosts6(count: u32) -> Vec<IpAddr> {
+    let spread = |n: u32| (0x2a00 << 112) | u128::from(n.wrapping_mul(2_654_435_761)) << 64 | u128::from(n);
+    let hosts: BTreeSet<u128> = (0..count).map(spread).collect();
+    hosts.into_iter().map(|host| IpAddr::from(host.to_be_bytes())).collect()
+}
+
+/// What tsload does with a policy before it asks the kernel: read, check, guard, encode.
+fn check_and_encode(hosts: &[IpAddr], rival: (&'static str, &[&str])) {
+    let length = if hosts[0].is_ipv4() { 32 } else { 128 };
+    let lines: String = hosts.iter().map(|host| format!("{host}/{length}\n")).collect();
+    let spool = format!("# tspf 1 block\n# settings 0123456789abcdef\n{lines}# end {}\n", hosts.len());
+    let machine = Machine::new();
+    machine.write("hosts", lines);
     let config =
         Config::parse(format!("BLOCK_LIST={LIST}\nMAX_COVER=100").as_bytes()).expect("configuration");
     let protected: Vec<(ipnet::IpNet, &str)> =
         config.never_block.iter().map(|net| (*net, "NEVER_BLOCK")).collect();
-    row("tsload's read, check and encode", count, iprange(&directory.path("hosts")), || {
+    let rival = time_of(rival, &machine.path("hosts"));
+    row("tsload's read, check and encode", hosts.len(), rival, || {
         let start = Instant::now();
         let set = loader::spool::parse(spool.as_bytes(), Block).expect("canonical");
         let checked = loader::guard::check(set, Block, &config, &protected, 0);
@@ -103,13 +124,13 @@ fn check_and_encode(entries: u32) {
 }
 
 /// Prints the median of the runs, each of which returns milliseconds and KiB.
-fn row(what: &str, entries: usize, rival: Option<f64>, mut run: impl FnMut() -> (f64, u64)) {
+fn row(what: &str, entries: usize, rival: Option<Rival>, mut run: impl FnMut() -> (f64, u64)) {
     let mut runs: Vec<(f64, u64)> = (0..RUNS).map(|_| run()).collect();
     runs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (time, peak) = (runs[RUNS / 2].0, runs.iter().map(|run| run.1).max().unwrap_or(0));
-    let rival = rival.map_or(String::new(), |rival| format!("{:.1} x iprange", rival / time));
+    let rival = rival.map_or(String::new(), |(name, rival)| format!("{:.1} x {name}", rival / time));
     let peak = if peak == 0 { "-".to_owned() } else { format!("{:.1} MiB", peak as f64 / 1024.0) };
-    println!("{what:<34} {entries:>9} {time:>9.1} ms {rival:>14} {peak:>10}");
+    println!("{what:<34} {entries:>9} {time:>9.1} ms {rival:>18} {peak:>10}");
 }
 
 fn run(model: &Model, machine: &Machine, program: &str, status: i32) -> (f64, u64) {
@@ -146,21 +167,15 @@ fn measure(command: Vec<std::ffi::OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Median time of iprange reading and merging the same prefixes, IPv4 only, in milliseconds; None if it is not installed.
-fn iprange(prefixes: &Path) -> Option<f64> {
-    let v4 = prefixes.with_extension("v4");
-    let text = std::fs::read_to_string(prefixes).ok()?;
-    let lines: String =
-        text.lines().filter(|line| !line.contains(':')).flat_map(|line| [line, "\n"]).collect();
-    std::fs::write(&v4, lines).ok()?;
+/// Median time in milliseconds that a rival takes to read and merge the same prefixes; None if it is not installed.
+fn time_of((name, arguments): (&'static str, &[&str]), prefixes: &Path) -> Option<Rival> {
     let mut times = Vec::new();
     for _ in 0..RUNS {
         let start = Instant::now();
-        let status =
-            Command::new("iprange").arg("--optimize").arg(&v4).stdout(Stdio::null()).status().ok()?;
+        let status = Command::new(name).args(arguments).arg(prefixes).stdout(Stdio::null()).status().ok()?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
-        assert!(status.success(), "iprange");
+        assert!(status.success(), "{name}");
     }
     times.sort_by(f64::total_cmp);
-    times.get(RUNS / 2).copied()
+    times.get(RUNS / 2).map(|time| (name, *time))
 }
