@@ -667,3 +667,34 @@ fn misuse_prints_the_usage() {
     );
     assert!(stderr(&output).contains("line 5: MIN_PREFIX4: 77: not a number"), "{}", words(&output));
 }
+
+/// As root, as cron runs it: root's directories and files, and a spool of the fetcher's, no other's.
+#[test]
+fn as_root_only_the_fetchers_spool_is_taken() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !nix::unistd::geteuid().is_root() {
+        return tests::machine::skip("root");
+    }
+    let (machine, model) = ready();
+    machine.configure("BLOCK_LIST=block.example\nFETCH_USER=nobody\n");
+    for path in ["etc/threatstop.conf", "db", "db/threatstop", "db/threatstop/lock"] {
+        chown(machine.path(path), Some(0), Some(0)).unwrap();
+    }
+    let root = || {
+        let mut command = std::process::Command::new(machine.path("bin/tsload"));
+        model.run(command.arg("-c").arg(machine.path("etc/threatstop.conf"))).unwrap()
+    };
+    assert_status(&root(), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+    for name in ["db/ThreatSTOP-Block.pftable", "db/ThreatSTOP-Allow.pftable", "db/threatstop/lock/tsload"] {
+        let metadata = machine.path(name).metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o600), "{name}");
+    }
+    assert_status(&root(), 2);
+    machine.spool(Block, &POLICY[..2]);
+    chown(machine.path(BLOCK), Some(0), None).unwrap();
+    let output = root();
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("owned by uid 0, not by the fetcher's, 65534"), "{}", words(&output));
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+}
