@@ -6,6 +6,8 @@ use std::net::Ipv6Addr;
 use common::set::PrefixSet;
 use common::{Config, Table};
 
+use ipnet::IpNet;
+
 use crate::contents::Contents;
 use crate::protected::{self, Reason};
 
@@ -64,16 +66,32 @@ pub fn check(
     }
 }
 
-/// A line for each protected prefix that the policy would have blocked, all or in part.
+/// What may be loaded again of what a table held before: what is protected now stays protected,
+/// and what is too wide now is refused.
+pub fn check_again(old: Contents, table: Table, config: &Config, protected: &[Reason]) -> Checked {
+    if table == Table::Allow {
+        let violations = allow_violations(&old.prefixes, config);
+        return Checked { contents: old, violations, notes: Vec::new() };
+    }
+    let violations = too_wide(&old.prefixes, config);
+    let all: PrefixSet = protected::set(protected).iter().chain(old.exceptions.iter()).collect();
+    let (contents, dropped) = protect(&old.prefixes, &all);
+    let notes = notes(&contents, &dropped, protected);
+    Checked { contents, violations, notes }
+}
+
+/// A line for each protected prefix that the policy would have blocked, all or in part. Without
+/// numbers: it shall change only when what is protected does, not with every policy.
 fn notes(contents: &Contents, dropped: &PrefixSet, protected: &[Reason]) -> Vec<String> {
+    let dropped: Vec<IpNet> = dropped.iter().collect();
     let mut lines = Vec::new();
     for (net, reason) in protected {
-        let inside = dropped.iter().filter(|listed| net.contains(listed)).count();
-        let exempted = contents.exceptions.iter().any(|exception| exception == *net);
-        if inside > 0 {
-            lines.push(format!("{net} is not blocked ({reason}): {inside} listed prefixes left out"));
+        // In ascending order what lies in a prefix follows it.
+        let first = dropped.partition_point(|listed| listed < net);
+        if dropped.get(first).is_some_and(|listed| net.contains(listed)) {
+            lines.push(format!("{net} is not blocked ({reason}): listed prefixes in it are left out"));
         }
-        if exempted {
+        if contents.exceptions.iter().any(|exception| exception == *net) {
             lines.push(format!("{net} is not blocked ({reason}): it is exempted from a listed prefix"));
         }
     }
@@ -271,7 +289,7 @@ mod tests {
         assert_eq!(
             notes(&contents, &dropped, &reasons),
             [
-                "10.0.0.0/8 is not blocked (a reason): 1 listed prefixes left out",
+                "10.0.0.0/8 is not blocked (a reason): listed prefixes in it are left out",
                 "192.0.2.128/25 is not blocked (a reason): it is exempted from a listed prefix",
             ]
         );

@@ -23,8 +23,7 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// Calls `take` with each line, without its end, and returns their number. The buffer of `input`
-/// has to be larger than the longest line.
+/// Calls `take` with each line, without its end, and returns their number.
 ///
 /// # Errors
 /// What `take` says of a line; a line of more than `most` octets; a last line without an end.

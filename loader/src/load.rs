@@ -48,6 +48,8 @@ pub struct Plan {
     swap: bool,
     /// The file has to be replaced.
     write: bool,
+    /// An earlier run began a swap and did not end it.
+    interrupted: bool,
     /// What is worth saying about it, once.
     pub notes: Vec<String>,
 }
@@ -63,8 +65,19 @@ impl<A: Abi> Run<'_, A> {
         let old = self.old(table);
         let in_file = old.as_ref().map_or(0, |old| old.prefixes.len());
         let in_kernel = usize::try_from(self.count(table).map_err(one)?.unwrap_or(0)).unwrap_or(usize::MAX);
-        let Checked { contents, violations, notes } =
-            guard::check(set, table, self.config, &self.protected, in_file.max(in_kernel));
+        let checked = guard::check(set, table, self.config, &self.protected, in_file.max(in_kernel));
+        self.pass(checked, &path, table, old)
+    }
+
+    /// Plans what passed the guards.
+    fn pass(
+        &self,
+        checked: Checked,
+        path: &Path,
+        table: Table,
+        old: Option<Contents>,
+    ) -> Result<Plan, Vec<Error>> {
+        let Checked { contents, violations, notes } = checked;
         let violations: Vec<Error> = violations
             .into_iter()
             .filter(|violation| !(self.force && violation.passable))
@@ -80,10 +93,12 @@ impl<A: Abi> Run<'_, A> {
     /// it has not changed yet.
     ///
     /// # Errors
-    /// The file cannot be read, or is damaged.
-    pub fn plan_back(&self, table: Table) -> Result<Option<Plan>, Error> {
-        let previous = read(&previous_name(&self.config.table(table).file))?;
-        previous.map(|contents| self.compare(table, contents, Vec::new(), self.old(table))).transpose()
+    /// The file cannot be read or is damaged, or breaks a guard.
+    pub fn plan_back(&self, table: Table) -> Result<Option<Plan>, Vec<Error>> {
+        let path = previous_name(&self.config.table(table).file);
+        let Some(previous) = read(&path).map_err(one)? else { return Ok(None) };
+        let checked = guard::check_again(previous, table, self.config, &self.protected);
+        self.pass(checked, &path, table, self.old(table)).map(Some)
     }
 
     /// Compares the contents with the table's file and with the number of addresses that the
@@ -98,9 +113,9 @@ impl<A: Abi> Run<'_, A> {
     ) -> Result<Plan, Error> {
         let settings = self.config.table(table);
         let write = old.as_ref() != Some(&contents);
-        let mut plan = Plan { table, contents, make: false, swap: false, write, notes };
-        let Some(pf) = &self.pf else { return Ok(plan) };
         let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
+        let mut plan = Plan { table, contents, make: false, swap: false, write, interrupted, notes };
+        let Some(pf) = &self.pf else { return Ok(plan) };
         let count = self.count(table)?;
         let wanted = plan.contents.len() as u64;
         plan.make = count.is_none();
@@ -158,6 +173,10 @@ impl<A: Abi> Run<'_, A> {
     fn replace(&self, plan: &Plan) -> Result<(), Error> {
         let settings = self.config.table(plan.table);
         let mut new = Replacement::create(&settings.file, 0o600)?;
+        if plan.interrupted {
+            // The sign stays until the swap is made good, whatever happens to this run.
+            new.keep();
+        }
         plan.contents.write(&mut new).map_err(|error| Error::io(&settings.file, &error))?;
         new.sync()?;
         if let Some(pf) = &self.pf {
@@ -170,8 +189,9 @@ impl<A: Abi> Run<'_, A> {
                 new.keep();
                 match set_addresses(pf, name, &plan.contents, false) {
                     Ok(changes) => say(summary(name, &plan.contents, changes)),
+                    // All or nothing: the table is as it was.
+                    Err(error) if plan.interrupted => return Err(error),
                     Err(error) => {
-                        // All or nothing: the table is as it was.
                         new.discard();
                         return Err(error);
                     }
@@ -285,11 +305,10 @@ fn set_addresses<A: Abi>(
 /// The kernel's refusal of a swap, with the setting that helps.
 fn refused<A: Abi>(refusal: Refusal, count: u64, pf: &Pf<A>) -> String {
     match refusal.0 {
-        // There was room a moment ago.
         Errno::ENOMEM => {
             let total = pf.device.total().unwrap_or(0);
-            let usage = Use { total, table: 0, added: count.max(pf.limits.entries), wanted: count };
-            room::refusal(pf.limits, usage).unwrap_or_else(|| refusal.advice())
+            let usage = Use { total, table: 0, added: count, wanted: count };
+            room::full(pf.limits, usage)
         }
         // OpenBSD has no limit on the length of a list, and nothing else in it can be wrong.
         Errno::EINVAL if cfg!(target_os = "freebsd") => {

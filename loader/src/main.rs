@@ -85,7 +85,7 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
         let planned = match args.has('R') {
-            true => run.plan_back(table).map_err(one),
+            true => run.plan_back(table),
             false => spool.map_err(one).and_then(|spool| run.plan(table, spool)).map(Some),
         };
         match planned {

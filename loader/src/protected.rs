@@ -55,6 +55,12 @@ fn interfaces() -> Result<Vec<Reason>, Error> {
         found.extend(address.zip(mask).and_then(|(address, mask)| subnet(address, mask)));
         found.extend(other.and_then(|other| host(other, "the other end of a link")));
     }
+    for (address, mask) in routes::networks()? {
+        found.extend(host(address, "an address of this machine"));
+        found.extend(subnet(address, mask));
+    }
+    found.sort_unstable();
+    found.dedup();
     Ok(found)
 }
 

@@ -61,13 +61,14 @@ pub fn refusal(limits: Limits, use_of: Use) -> Option<String> {
         ));
     }
     let needed = use_of.total.saturating_add(use_of.added);
-    (needed > limits.entries).then(|| {
-        let Use { total, added, .. } = use_of;
-        format!(
-            "no room for {added} more addresses beside the {total} in all tables: {}",
-            advice(limits, use_of)
-        )
-    })
+    (needed > limits.entries).then(|| full(limits, use_of))
+}
+
+/// That there is no room.
+pub fn full(limits: Limits, use_of: Use) -> String {
+    let Use { total, added, .. } = use_of;
+    let advice = advice(limits, use_of);
+    format!("no room for {added} more addresses beside the {total} in all tables: {advice}")
 }
 
 /// What the next `pfctl -f` would run into: it holds the old and the new addresses side by side.

@@ -1,6 +1,8 @@
-//! The gateways of the routing table, by sysctl(3) on the BSDs.
+//! Gateways and networks from the kernel's routing tables, by sysctl(3) on the BSDs.
 
 #![cfg_attr(any(target_os = "openbsd", target_os = "freebsd"), allow(unsafe_code))]
+// Each system uses what it needs; all of it is tested everywhere.
+#![cfg_attr(not(test), allow(dead_code))]
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -29,34 +31,68 @@ enum Header {
 }
 
 /// OpenBSD 7.8: `rtm_hdrlen` at 4, `rtm_addrs` at 12.
-#[cfg_attr(not(target_os = "openbsd"), allow(dead_code))]
 const OPENBSD: Layout = Layout { version: 5, header: Header::At(4), addrs: 12, inet6: 24 };
 /// FreeBSD 15, 64 bits: `rtm_addrs` at 12, 152 octets.
-#[cfg_attr(not(target_os = "freebsd"), allow(dead_code))]
 const FREEBSD: Layout = Layout { version: 5, header: Header::Fixed(152), addrs: 12, inet6: 28 };
 
-/// `RTA_GATEWAY`, and the bits before it.
+/// `RTA_GATEWAY`, `RTA_NETMASK` and `RTA_IFA`: which sockaddr of a message.
 const RTA_GATEWAY: u32 = 0x2;
+const RTA_NETMASK: u32 = 0x4;
+const RTA_IFA: u32 = 0x20;
+/// `RTM_NEWADDR`: a message about an address of an interface.
+const RTM_NEWADDR: u8 = 0xc;
 /// Sockaddrs are padded to a multiple of a long.
 const ALIGN: usize = 8;
 
-/// The gateways in a dump of messages; of a damaged one those up to the damage.
-#[cfg_attr(not(any(target_os = "openbsd", target_os = "freebsd")), allow(dead_code))]
-fn gateways_of(mut dump: &[u8], layout: Layout) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    while let Some(length) = dump.first_chunk().map(|length| usize::from(u16::from_ne_bytes(*length)))
-        && length > 0
-        && let Some((message, rest)) = dump.split_at_checked(length)
-    {
-        found.extend(gateway(message, layout));
-        dump = rest;
-    }
+/// The gateways in a dump of the routing table; `None` if it is damaged.
+fn gateways_of(dump: &[u8], layout: Layout) -> Option<Vec<IpAddr>> {
+    let gateway = |message: &&[u8]| address(sockaddr(message, layout, RTA_GATEWAY)?, layout.inet6);
+    let mut found: Vec<IpAddr> = messages(dump)?.iter().filter_map(gateway).collect();
     found.sort_unstable();
     found.dedup();
-    found
+    Some(found)
 }
 
-fn gateway(message: &[u8], layout: Layout) -> Option<IpAddr> {
+/// The addresses in a dump of the interfaces, each with its mask; `None` if it is damaged.
+///
+/// getifaddrs(3) has them too, but the kernel of OpenBSD gives a mask no family, and cuts its
+/// length down to the last octet that is not zero.
+fn networks_of(dump: &[u8], layout: Layout) -> Option<Vec<(IpAddr, IpAddr)>> {
+    let network = |message: &&[u8]| {
+        if *message.get(3)? != RTM_NEWADDR {
+            return None;
+        }
+        let address = address(sockaddr(message, layout, RTA_IFA)?, layout.inet6)?;
+        let mask = sockaddr(message, layout, RTA_NETMASK)?;
+        let mask = mask.get(..usize::from(*mask.first()?)).unwrap_or(mask);
+        let octet = |at: usize| mask.get(at).copied().unwrap_or(0);
+        Some((
+            address,
+            match address {
+                IpAddr::V4(_) => IpAddr::from([4, 5, 6, 7].map(octet)),
+                IpAddr::V6(_) => {
+                    IpAddr::from([8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23].map(octet))
+                }
+            },
+        ))
+    };
+    Some(messages(dump)?.iter().filter_map(network).collect())
+}
+
+/// The messages of a dump; `None` if one is longer than what is left, or has no length.
+fn messages(mut dump: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut found = Vec::new();
+    while !dump.is_empty() {
+        let length = usize::from(u16::from_ne_bytes(*dump.first_chunk()?));
+        let (message, rest) = dump.split_at_checked(length).filter(|_| length > 0)?;
+        found.push(message);
+        dump = rest;
+    }
+    Some(found)
+}
+
+/// One of the sockaddrs of a message, and what follows it.
+fn sockaddr(message: &[u8], layout: Layout, wanted: u32) -> Option<&[u8]> {
     if *message.get(2)? != layout.version {
         return None;
     }
@@ -65,18 +101,16 @@ fn gateway(message: &[u8], layout: Layout) -> Option<IpAddr> {
         Header::Fixed(length) => length,
     };
     let addrs = u32::from_ne_bytes(*message.get(layout.addrs..)?.first_chunk()?);
-    let mut sockaddrs = message.get(header..)?;
-    for bit in [1, RTA_GATEWAY] {
-        if addrs & bit == 0 {
-            continue;
-        }
-        if bit == RTA_GATEWAY {
-            return address(sockaddrs, layout.inet6);
-        }
-        let length = usize::from(*sockaddrs.first()?).max(1).checked_next_multiple_of(ALIGN)?;
-        sockaddrs = sockaddrs.get(length..)?;
+    if addrs & wanted == 0 {
+        return None;
     }
-    None
+    let mut rest = message.get(header..)?;
+    // Those before it, each in its place if its bit is set.
+    for _ in 0..(addrs & wanted.wrapping_sub(1)).count_ones() {
+        let length = usize::from(*rest.first()?).max(1).checked_next_multiple_of(ALIGN)?;
+        rest = rest.get(length..)?;
+    }
+    Some(rest)
 }
 
 /// The address of a `sockaddr_in` or `sockaddr_in6`.
@@ -96,65 +130,100 @@ fn address(sockaddr: &[u8], inet6: u8) -> Option<IpAddr> {
     Some(IpAddr::V6(Ipv6Addr::from(octets)))
 }
 
-/// The gateways of this machine's routing table.
+/// The gateways of this machine's routing table. Linux is no target: there it has none.
 ///
 /// # Errors
 /// The table cannot be read.
-#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
 pub fn gateways() -> Result<Vec<IpAddr>, Error> {
-    #[cfg(target_os = "openbsd")]
-    const LAYOUT: Layout = OPENBSD;
-    #[cfg(target_os = "freebsd")]
-    const LAYOUT: Layout = FREEBSD;
-    Ok(gateways_of(&dump()?, LAYOUT))
+    system::gateways()
 }
 
-/// Linux is no target: there is no pf to protect from.
+/// The addresses of this machine with their masks, where getifaddrs(3) does not have them.
 ///
 /// # Errors
-/// None.
-#[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
-pub fn gateways() -> Result<Vec<IpAddr>, Error> {
-    Ok(Vec::new())
+/// They cannot be read.
+pub fn networks() -> Result<Vec<(IpAddr, IpAddr)>, Error> {
+    system::networks()
 }
 
-/// All routes with a gateway. A router with a full table of the Internet has too many to read,
-/// but its gateways are on connected subnets, which are protected anyway.
-#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
-fn dump() -> Result<Vec<u8>, Error> {
-    use std::ffi::c_int;
+#[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
+mod system {
+    use std::net::IpAddr;
 
+    use common::Error;
+
+    pub fn gateways() -> Result<Vec<IpAddr>, Error> {
+        Ok(Vec::new())
+    }
+
+    pub fn networks() -> Result<Vec<(IpAddr, IpAddr)>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+mod system {
+    use std::ffi::c_int;
+    use std::net::IpAddr;
+
+    use common::Error;
+    use nix::errno::Errno;
+
+    #[cfg(target_os = "freebsd")]
+    use super::FREEBSD as LAYOUT;
+    #[cfg(target_os = "openbsd")]
+    use super::OPENBSD as LAYOUT;
+
+    /// The largest dump that is read, in octets. A router with a full table of the Internet has
+    /// more, but its gateways are on connected subnets, which are protected anyway.
     const MOST: usize = 32 << 20;
-    let failed = || Error::new("routing table", nix::errno::Errno::last().desc());
-    let name: [c_int; 6] = [libc::CTL_NET, libc::PF_ROUTE, 0, 0, libc::NET_RT_FLAGS, libc::RTF_GATEWAY];
-    // Routes may be added between the two calls.
-    for _ in 0..5 {
-        let mut length = 0;
-        // SAFETY: the name has six elements; without a buffer only the length is written.
-        let asked = unsafe {
-            libc::sysctl(name.as_ptr(), 6, std::ptr::null_mut(), &mut length, std::ptr::null_mut(), 0)
-        };
-        if asked == -1 {
-            return Err(failed());
-        }
-        if length > MOST {
+
+    pub fn gateways() -> Result<Vec<IpAddr>, Error> {
+        let Some(dump) = dump(libc::NET_RT_FLAGS, libc::RTF_GATEWAY)? else { return Ok(Vec::new()) };
+        super::gateways_of(&dump, LAYOUT).ok_or_else(|| Error::new("routing table", "damaged"))
+    }
+
+    pub fn networks() -> Result<Vec<(IpAddr, IpAddr)>, Error> {
+        if cfg!(target_os = "freebsd") {
             return Ok(Vec::new());
         }
-        let mut dump = vec![0u8; length.saturating_add(length / 8)];
-        let mut length = dump.len();
-        // SAFETY: the name has six elements and the buffer `length` octets; no more is written.
-        let read = unsafe {
-            libc::sysctl(name.as_ptr(), 6, dump.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0)
-        };
-        if read == 0 {
-            dump.truncate(length);
-            return Ok(dump);
-        }
-        if nix::errno::Errno::last() != nix::errno::Errno::ENOMEM {
-            return Err(failed());
-        }
+        let found = dump(libc::NET_RT_IFLIST, 0)?.and_then(|dump| super::networks_of(&dump, LAYOUT));
+        found.ok_or_else(|| Error::new("interfaces", "the kernel's list is damaged"))
     }
-    Err(Error::new("routing table", "changes too fast to be read"))
+
+    /// A dump by sysctl(3); `None` if it is too large.
+    fn dump(kind: c_int, argument: c_int) -> Result<Option<Vec<u8>>, Error> {
+        let failed = || Error::new("routing table", Errno::last().desc());
+        let name: [c_int; 6] = [libc::CTL_NET, libc::PF_ROUTE, 0, 0, kind, argument];
+        // Routes may be added between the two calls.
+        for _ in 0..5 {
+            let mut length = 0;
+            // SAFETY: the name has six elements; without a buffer only the length is written.
+            let asked = unsafe {
+                libc::sysctl(name.as_ptr(), 6, std::ptr::null_mut(), &mut length, std::ptr::null_mut(), 0)
+            };
+            if asked == -1 {
+                return Err(failed());
+            }
+            if length > MOST {
+                return Ok(None);
+            }
+            let mut dump = vec![0u8; length.saturating_add(length / 8)];
+            let mut length = dump.len();
+            // SAFETY: the name has six elements and the buffer `length` octets; no more is written.
+            let read = unsafe {
+                libc::sysctl(name.as_ptr(), 6, dump.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0)
+            };
+            if read == 0 {
+                dump.truncate(length);
+                return Ok(Some(dump));
+            }
+            if Errno::last() != Errno::ENOMEM {
+                return Err(failed());
+            }
+        }
+        Err(Error::new("routing table", "changes too fast to be read"))
+    }
 }
 
 #[cfg(test)]
@@ -206,27 +275,58 @@ mod tests {
                 message(layout, 3, &[v4([10, 0, 0, 0]), v4([192, 0, 2, 1])]),
             ]
             .concat();
-            let found: Vec<String> = gateways_of(&dump, layout).iter().map(IpAddr::to_string).collect();
+            let found: Vec<String> =
+                gateways_of(&dump, layout).unwrap().iter().map(IpAddr::to_string).collect();
             assert_eq!(found, ["192.0.2.1", "192.0.2.9", "2001:db8::1", "fe80::1"]);
-            for length in 0..dump.len() {
-                let found = gateways_of(&dump[..length], layout);
-                assert!(found.len() <= 4, "{length}");
+            for length in 1..dump.len() {
+                let _ = gateways_of(&dump[..length], layout);
             }
+            assert_eq!(gateways_of(&dump[..dump.len() - 1], layout), None, "damaged");
         }
+    }
+
+    /// As OpenBSD's kernel gives them: a mask without family, cut to its last octet that is not zero.
+    #[test]
+    fn masks_are_read_as_openbsd_cuts_them() {
+        let network = |address: Vec<u8>, mask: Vec<u8>| {
+            let name = vec![16, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let mut message = message(OPENBSD, RTA_NETMASK | 0x10 | RTA_IFA, &[mask, name, address]);
+            message[3] = RTM_NEWADDR;
+            networks_of(&message, OPENBSD).unwrap()
+        };
+        for (mask, wanted) in [
+            (vec![7, 0, 0, 0, 255, 255, 255, 0], "255.255.255.0"),
+            (vec![8, 0, 0, 0, 255, 255, 255, 248], "255.255.255.248"),
+            (vec![5, 0, 0, 0, 255, 9, 9, 9], "255.0.0.0"),
+            (vec![0, 0, 0, 0, 0, 0, 0, 0], "0.0.0.0"),
+        ] {
+            let wanted: Vec<(IpAddr, IpAddr)> = vec![("192.0.2.7".parse().unwrap(), wanted.parse().unwrap())];
+            assert_eq!(network(v4([192, 0, 2, 7]), mask), wanted);
+        }
+        let mask = [&[16, 0, 0, 0, 0, 0, 0, 0][..], &[255; 8]].concat();
+        let wanted: Vec<(IpAddr, IpAddr)> =
+            vec![("2001:db8::7".parse().unwrap(), "ffff:ffff:ffff:ffff::".parse().unwrap())];
+        assert_eq!(network(v6(OPENBSD, "2001:db8::7"), mask), wanted);
+        assert_eq!(
+            networks_of(&message(OPENBSD, 3, &[v4([0; 4]), v4([1; 4])]), OPENBSD),
+            Some(vec![]),
+            "a route"
+        );
     }
 
     #[test]
     fn another_version_is_passed_over() {
         let mut message = message(OPENBSD, 3, &[v4([0; 4]), v4([192, 0, 2, 1])]);
         message[2] = 4;
-        assert_eq!(gateways_of(&message, OPENBSD), [""; 0].map(|_: &str| IpAddr::from([0; 4])));
+        assert_eq!(gateways_of(&message, OPENBSD), Some(vec![]));
     }
 
     proptest! {
         #[test]
         fn any_octets_are_read_or_passed_over(dump in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = gateways_of(&dump, OPENBSD);
-            let _ = gateways_of(&dump, FREEBSD);
+            for layout in [OPENBSD, FREEBSD] {
+                let _ = (gateways_of(&dump, layout), networks_of(&dump, layout));
+            }
         }
     }
 }

@@ -288,7 +288,9 @@ fn protected_networks_are_exceptions() {
     // Said once, and again only when it changes.
     let said = stderr(&output);
     assert!(
-        said.contains("tsload: 65.0.0.0/8 is not blocked (NEVER_BLOCK): 1 listed prefixes left out\n"),
+        said.contains(
+            "tsload: 65.0.0.0/8 is not blocked (NEVER_BLOCK): listed prefixes in it are left out\n"
+        ),
         "{said}"
     );
     assert!(
@@ -465,6 +467,37 @@ fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
         machine.spool(Block, ["192.0.2.0/24"]);
     };
     assert_refused(linked_table, "name the file itself, not a link");
+}
+
+/// The run that would repair an interrupted swap fails too, and then nothing seems to be left to do.
+#[test]
+fn the_sign_of_an_interrupted_swap_outlives_a_run_that_fails() {
+    let (machine, model) = ready();
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.directory("db/ThreatSTOP-Block.pftable.1.tmp", 0o755);
+    machine.spool(Block, hosts(92, 100));
+    assert_status(&tsload(&machine, &model, &[]), 1);
+    fs::remove_dir(machine.path("db/ThreatSTOP-Block.pftable.1.tmp")).unwrap();
+    machine.spool(Block, hosts(91, 100));
+    model.fail_swap(1, libc::ENOMEM);
+    assert_status(&tsload(&machine, &model, &[]), 1);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 2);
+}
+
+#[test]
+fn what_is_protected_now_stays_so_when_going_back() {
+    let (machine, model) = ready();
+    machine.spool(Block, ["64.0.0.0/8", "203.0.113.0/24"]);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.configure("BLOCK_LIST=block.example\nNEVER_BLOCK=\"203.0.113.0/24 64.1.0.0/16\"\n");
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let now = ["64.0.0.0/8", "!64.1.0.0/16"];
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), now);
+    tsload(&machine, &model, &["-R"]);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), now, "not what is protected by now");
 }
 
 /// The fetcher is somebody else's by now: it swaps the file for links, fifos, directories and half files as fast as it can.
