@@ -1,20 +1,19 @@
 //! One DNS message (RFC 1035, section 4): is it the answer to this question, and what does it hold.
 //!
-//! Names, header and question are read by hickory-proto. Its reader of whole messages is not
-//! used: it refuses a record without rdata, which is how APL writes an empty list, and it keeps
-//! 272 octets for a record of which 5 are wanted.
+//! hickory-proto's reader of whole messages is not used: it refuses a record without rdata, which
+//! is how APL writes an empty list, and it keeps 272 octets for a record of which 5 are wanted.
 
 use std::net::IpAddr;
 
 use common::prefix;
 use hickory_proto::ProtoError;
-use hickory_proto::op::{Header, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
 
 use crate::chunk::{Chunk, shorten};
 use crate::failure::Failure;
-use crate::{apl, name, txt};
+use crate::wire::{self, Header, Reader, Record};
+use crate::{apl, txt};
 
 /// The type of address prefix lists (RFC 3123), which hickory-proto does not know.
 pub const APL: RecordType = RecordType::Unknown(42);
@@ -56,56 +55,40 @@ pub fn text(name: &Name) -> String {
 /// # Errors
 /// The server's refusal, an answer to something else, or what is wrong with the message.
 pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
-    let mut decoder = BinDecoder::new(message);
-    let header = Header::read(&mut decoder)?;
-    if header.message_type != MessageType::Response || header.op_code != OpCode::Query {
-        return Err(Failure::NotAnAnswer);
-    }
-    match header.counts.queries {
-        // Some servers leave the question out of a refusal.
-        0 => response_code(header.response_code).and(Err(Failure::WrongQuestion))?,
-        1 => {
-            let asked = Query::read(&mut decoder)?;
-            if asked != *question {
-                return Err(Failure::WrongQuestion);
-            }
-        }
-        _ => return Err(Failure::WrongQuestion),
-    }
-    response_code(header.response_code)?;
-    if header.truncation {
-        return Err(Failure::Truncated);
-    }
+    let name = wire::canonical(question.name());
+    let (header, mut reader) = begin(message, question, &name)?;
+    let [answers, authorities, additional] = header.records;
     let mut chunk = Chunk::default();
-    for _ in 0..header.counts.answers {
-        check_owner(&mut decoder, message, question)?;
-        let record = Record::read(&mut decoder)?;
-        if record.kind == RecordType::CNAME {
+    for _ in 0..answers {
+        check_owner(&mut reader, message, &name)?;
+        let record = reader.record()?;
+        let kind = RecordType::from(record.kind);
+        if kind == RecordType::CNAME {
             return Err(Failure::Alias);
         }
-        if record.kind != question.query_type() {
-            return Err(Failure::OtherType(record.kind.into()));
+        if kind != question.query_type() {
+            return Err(Failure::OtherType(record.kind));
         }
-        if record.class != DNSClass::IN {
-            return Err(Failure::Malformed("a record of another class than IN".to_owned()));
+        if record.class != DNSClass::IN.into() {
+            return Err("a record of another class than IN".into());
         }
-        take(&record, message, &mut chunk)?;
+        take(kind, &record, message, &mut chunk)?;
     }
     let mut authority = Vec::new();
-    for _ in 0..header.counts.authorities {
-        name::skip(&mut decoder)?;
-        authority.push(Record::read(&mut decoder)?.kind);
+    for _ in 0..authorities {
+        reader.skip_name()?;
+        authority.push(RecordType::from(reader.record()?.kind));
     }
-    for _ in 0..header.counts.additionals {
-        name::skip(&mut decoder)?;
-        Record::read(&mut decoder)?;
+    for _ in 0..additional {
+        reader.skip_name()?;
+        reader.record()?;
     }
-    if !decoder.is_empty() {
-        return Err(Failure::Malformed("octets after the last record".to_owned()));
+    if !reader.is_at_end() {
+        return Err("octets after the last record".into());
     }
     // No data comes with a SOA record, or with nothing (RFC 2308, section 2.2).
     if chunk.records == 0
-        && !header.authoritative
+        && !header.is_authoritative()
         && authority.contains(&RecordType::NS)
         && !authority.contains(&RecordType::SOA)
     {
@@ -114,76 +97,90 @@ pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
     Ok(chunk)
 }
 
-/// Moves past the owner of a record, which must be the name that was asked for. Nearly always it
-/// is a pointer to it.
-fn check_owner(decoder: &mut BinDecoder<'_>, message: &[u8], question: &Query) -> Result<(), Failure> {
-    if message.get(decoder.index()..).is_some_and(|rest| rest.starts_with(&QUESTIONS_NAME)) {
-        return Ok(name::skip(decoder)?);
+/// Reads header and question, whose name is given in canonical wire form, too.
+///
+/// # Errors
+/// The server's refusal, an answer to something else, or what is wrong with the message.
+pub fn begin<'m>(message: &'m [u8], question: &Query, name: &[u8]) -> Result<(Header, Reader<'m>), Failure> {
+    let mut reader = Reader::new(message);
+    let header = reader.header()?;
+    if !header.is_answer() {
+        return Err(Failure::NotAnAnswer);
     }
-    let owner = name::read(decoder, message)?;
-    if owner == *question.name() { Ok(()) } else { Err(Failure::OtherName(text(&owner))) }
+    match header.questions {
+        // Some servers leave the question out of a refusal.
+        0 => response_code(header.response_code()).and(Err(Failure::WrongQuestion))?,
+        1 => {
+            let mut asked = wire::Name::default();
+            reader.name(&mut asked)?;
+            let (kind, class) = (reader.u16()?, reader.u16()?);
+            if asked.octets() != name
+                || kind != question.query_type().into()
+                || class != question.query_class().into()
+            {
+                return Err(Failure::WrongQuestion);
+            }
+        }
+        _ => return Err(Failure::WrongQuestion),
+    }
+    response_code(header.response_code())?;
+    if header.is_truncated() { Err(Failure::Truncated) } else { Ok((header, reader)) }
 }
 
-/// A record after its owner, not read further than its rdata.
-struct Record<'m> {
-    kind: RecordType,
-    class: DNSClass,
-    rdata: &'m [u8],
-    /// Where the rdata ends, from the start of the message.
-    end: usize,
-}
-
-impl<'m> Record<'m> {
-    fn read(decoder: &mut BinDecoder<'m>) -> Result<Record<'m>, DecodeError> {
-        let kind = RecordType::read(decoder)?;
-        let class = DNSClass::from(decoder.read_u16()?.unverified());
-        let _ttl = decoder.read_u32()?;
-        let length = usize::from(decoder.read_u16()?.unverified());
-        let rdata = decoder.read_slice(length)?.unverified();
-        Ok(Record { kind, class, rdata, end: decoder.index() })
+/// Moves past the owner of a record, which must be the name that was asked for (canonical wire
+/// form). Nearly always it is a pointer to it.
+fn check_owner(reader: &mut Reader<'_>, message: &[u8], name: &[u8]) -> Result<(), Failure> {
+    if message.get(reader.at()..).is_some_and(|rest| rest.starts_with(&QUESTIONS_NAME)) {
+        return Ok(reader.skip_name()?);
     }
+    let mut owner = wire::Name::default();
+    reader.name(&mut owner)?;
+    if owner.octets() == name { Ok(()) } else { Err(Failure::OtherName(wire::text(owner.octets()))) }
 }
 
 /// Adds what a record holds. A name in rdata may point to any place before it (compression).
-fn take(record: &Record<'_>, message: &[u8], chunk: &mut Chunk) -> Result<(), Failure> {
+fn take(kind: RecordType, record: &Record<'_>, message: &[u8], chunk: &mut Chunk) -> Result<(), Failure> {
     chunk.records = chunk.records.saturating_add(1);
-    match record.kind {
+    match kind {
         APL => apl::read(record.rdata, chunk).map_err(Failure::BadItem),
         RecordType::TXT => txt::read(record.rdata, chunk).map_err(Failure::BadItem),
         RecordType::A => host(<[u8; 4]>::try_from(record.rdata).map(IpAddr::from).ok(), 32, chunk),
         RecordType::AAAA => host(<[u8; 16]>::try_from(record.rdata).map(IpAddr::from).ok(), 128, chunk),
         RecordType::PTR => {
-            let mut decoder = BinDecoder::new(message.get(..record.end).unwrap_or_default());
-            let start = record.end.saturating_sub(record.rdata.len());
-            decoder.read_slice(start)?;
-            let name = name::read(&mut decoder, message)?;
-            if !decoder.is_empty() {
-                return Err(Failure::Malformed("octets after the name of a PTR record".to_owned()));
+            let mut rdata = Reader::rdata(message, record);
+            let mut name = wire::Name::default();
+            rdata.name(&mut name)?;
+            if !rdata.is_at_end() {
+                return Err("octets after the name of a PTR record".into());
             }
-            chunk.names.push(name);
+            let name = Name::from_labels(wire::labels(name.octets()));
+            chunk.names.push(name.map_err(|_| "a name that is none")?);
             Ok(())
         }
-        kind => Err(Failure::OtherType(kind.into())),
+        _ => Err(Failure::OtherType(record.kind)),
     }
 }
 
 /// Adds an address as a host; `None` stands for rdata of another length.
 fn host(address: Option<IpAddr>, length: u8, chunk: &mut Chunk) -> Result<(), Failure> {
-    let address =
-        address.ok_or_else(|| Failure::Malformed("an address record of the wrong length".to_owned()))?;
+    let address = address.ok_or_else(|| Failure::from("an address record of the wrong length"))?;
     let net =
         prefix::from_parts(address, length).map_err(|why| Failure::BadItem(format!("{address}: {why}")))?;
     chunk.positive.push(net);
     Ok(())
 }
 
-fn response_code(code: ResponseCode) -> Result<(), Failure> {
+/// The failure that an RCODE is.
+///
+/// # Errors
+/// It is not 0.
+pub fn response_code(code: u16) -> Result<(), Failure> {
     match code {
-        ResponseCode::NoError => Ok(()),
-        ResponseCode::ServFail => Err(Failure::ServerFailure),
-        ResponseCode::NXDomain => Err(Failure::NoSuchName),
-        ResponseCode::Refused => Err(Failure::Refused),
-        other => Err(Failure::ResponseCode(other.into())),
+        0 => Ok(()),
+        2 => Err(Failure::ServerFailure),
+        3 => Err(Failure::NoSuchName),
+        5 => Err(Failure::Refused),
+        other => Err(Failure::ResponseCode(other)),
     }
 }
 

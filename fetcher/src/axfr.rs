@@ -7,7 +7,6 @@
 //! policy zone hold (`rpz-client-ip`, `rpz-nsip`, `rpz-nsdname`).
 
 use std::collections::HashSet;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -16,8 +15,9 @@ use hickory_proto::rr::Name;
 
 use crate::chunk::Chunk;
 use crate::failure::Failure;
+use crate::soa::serial;
 use crate::wire::{self, Malformed, Reader, Record};
-use crate::{apl, rpz, txt};
+use crate::{answer, apl, rpz, txt};
 
 const A: u16 = 1;
 const NS: u16 = 2;
@@ -31,53 +31,6 @@ const IN: u16 = 1;
 
 /// About how many items a chunk holds. Whoever uses them up frees them chunk by chunk.
 const CHUNK: usize = 1 << 16;
-
-/// Why a zone was not had as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// What can be wrong with any answer.
-    Answer(Failure),
-    /// The first record is not the zone's SOA.
-    NoSoaFirst,
-    /// A record's owner is not inside the zone: its name.
-    OutsideZone(String),
-    /// A message without a record.
-    NoRecord,
-    /// The transfer ended before the second SOA.
-    EndsEarly,
-    /// A record, or a message, after the second SOA.
-    AfterEnd,
-    /// The serials of the first and the second SOA.
-    SerialDiffers(u32, u32),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Answer(failure) => failure.fmt(f),
-            Fault::NoSoaFirst => f.write_str("the zone transfer does not begin with the zone's SOA record"),
-            Fault::OutsideZone(name) => write!(f, "the zone transfer has a record outside the zone: {name}"),
-            Fault::NoRecord => f.write_str("the zone transfer has a message without a record"),
-            Fault::EndsEarly => f.write_str("the zone transfer ends without the second SOA record"),
-            Fault::AfterEnd => f.write_str("the zone transfer goes on after the second SOA record"),
-            Fault::SerialDiffers(first, second) => {
-                write!(f, "the zone transfer begins with serial {first} and ends with {second}")
-            }
-        }
-    }
-}
-
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Fault {
-        Fault::Answer(failure)
-    }
-}
-
-impl From<Malformed> for Fault {
-    fn from(what: Malformed) -> Fault {
-        Fault::Answer(Failure::Malformed(what.to_owned()))
-    }
-}
 
 /// A transferred zone.
 #[derive(Debug)]
@@ -128,43 +81,37 @@ impl Transfer {
     ///
     /// # Errors
     /// The server's refusal, or what is wrong with the message or the transfer; it is then over.
-    pub fn next(&mut self, message: &[u8]) -> Result<bool, Fault> {
+    pub fn next(&mut self, message: &[u8]) -> Result<bool, Failure> {
         if self.is_over {
-            return Err(Fault::AfterEnd);
+            return Err(Failure::AfterEnd);
         }
         let mut reader = Reader::new(message);
         let header = reader.header()?;
         if header.id != self.id {
-            return Err(Failure::WrongId(header.id).into());
+            return Err(Failure::WrongId(header.id));
         }
         if !header.is_answer() {
-            return Err(Failure::NotAnAnswer.into());
+            return Err(Failure::NotAnAnswer);
         }
         let mut name = wire::Name::default();
         for _ in 0..header.questions {
             reader.name(&mut name)?;
             let (kind, class) = (reader.u16()?, reader.u16()?);
             if name.octets() != self.zone || kind != AXFR || class != IN {
-                return Err(Failure::WrongQuestion.into());
+                return Err(Failure::WrongQuestion);
             }
         }
-        match header.response_code() {
-            0 => {}
-            2 => return Err(Failure::ServerFailure.into()),
-            3 => return Err(Failure::NoSuchName.into()),
-            5 => return Err(Failure::Refused.into()),
-            code => return Err(Failure::ResponseCode(code).into()),
-        }
+        answer::response_code(header.response_code())?;
         // Only the messages after the first may leave the question out, and a refusal.
         if header.questions > 1 || (header.questions == 0 && self.serial.is_none()) {
-            return Err(Failure::WrongQuestion.into());
+            return Err(Failure::WrongQuestion);
         }
         if header.is_truncated() {
-            return Err(Failure::Truncated.into());
+            return Err(Failure::Truncated);
         }
         let [answers, authorities, additional] = header.records;
         if answers == 0 {
-            return Err(if self.serial.is_some() { Fault::NoRecord } else { Fault::NoSoaFirst });
+            return Err(if self.serial.is_some() { Failure::NoRecord } else { Failure::NoSoaFirst });
         }
         for _ in 0..answers {
             reader.name(&mut name)?;
@@ -184,34 +131,34 @@ impl Transfer {
     ///
     /// # Errors
     /// The last message is not there yet.
-    pub fn finish(mut self) -> Result<Zone, Fault> {
+    pub fn finish(mut self) -> Result<Zone, Failure> {
         let Some(serial) = self.serial.filter(|_| self.is_over) else {
-            return Err(Fault::EndsEarly);
+            return Err(Failure::EndsEarly);
         };
         self.full.push(self.chunk);
         self.glue.remove_from(&mut self.full);
         Ok(Zone { serial, chunks: self.full })
     }
 
-    fn record(&mut self, message: &[u8], owner: &wire::Name, record: &Record<'_>) -> Result<(), Fault> {
+    fn record(&mut self, message: &[u8], owner: &wire::Name, record: &Record<'_>) -> Result<(), Failure> {
         if self.is_over {
-            return Err(Fault::AfterEnd);
+            return Err(Failure::AfterEnd);
         }
         let Some(before) = owner.before(&self.zone) else {
             // If it is the first, the answer is about something else.
-            let outside = Fault::OutsideZone(wire::text(owner.octets()));
-            return Err(if self.serial.is_some() { outside } else { Fault::NoSoaFirst });
+            let outside = Failure::OutsideZone(wire::text(owner.octets()));
+            return Err(if self.serial.is_some() { outside } else { Failure::NoSoaFirst });
         };
         if record.class != IN {
             return Err("a record of another class than IN".into());
         }
         match (self.serial, record.kind) {
             (None, SOA) if before.is_empty() => self.serial = Some(serial(message, record)?),
-            (None, _) => return Err(Fault::NoSoaFirst),
+            (None, _) => return Err(Failure::NoSoaFirst),
             (Some(first), SOA) if before.is_empty() => {
                 let second = serial(message, record)?;
                 if first != second {
-                    return Err(Fault::SerialDiffers(first, second));
+                    return Err(Failure::SerialDiffers(first, second));
                 }
                 self.is_over = true;
             }
@@ -228,7 +175,7 @@ impl Transfer {
         }
         let entries = self.entries.saturating_add(self.chunk.entries());
         if entries.saturating_add(self.glue.servers.len()) > self.most {
-            return Err(Failure::TooManyEntries(self.most).into());
+            return Err(Failure::TooManyEntries(self.most));
         }
         if self.chunk.entries() >= CHUNK {
             self.positive = self.positive.saturating_add(self.chunk.positive.len());
@@ -245,7 +192,7 @@ impl Transfer {
         owner: &wire::Name,
         before: &[u8],
         record: &Record<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Failure> {
         let bad = |cause| Failure::BadItem(format!("{}: {cause}", wire::text(owner.octets())));
         match (trigger(before), record.kind) {
             // Records other than CNAME are answers in place of the address: they say no less
@@ -292,16 +239,6 @@ fn only_name(message: &[u8], record: &Record<'_>) -> Result<wire::Name, Malforme
     let mut name = wire::Name::default();
     rdata.name(&mut name)?;
     if rdata.is_at_end() { Ok(name) } else { Err("octets after the name of a record") }
-}
-
-/// The serial of a SOA record: after two names, with four times after it.
-fn serial(message: &[u8], record: &Record<'_>) -> Result<u32, Malformed> {
-    let mut rdata = Reader::rdata(message, record);
-    rdata.skip_name()?;
-    rdata.skip_name()?;
-    let serial = rdata.u32()?;
-    rdata.octets(16)?;
-    if rdata.is_at_end() { Ok(serial) } else { Err("octets after the last field of a SOA record") }
 }
 
 /// The addresses of the zone's own name servers. They must be in the zone, and are no more

@@ -5,6 +5,7 @@ use common::message;
 
 use crate::client::{Client, cause};
 use crate::connection::Connection;
+use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::server::{self, Server};
@@ -14,8 +15,8 @@ use crate::server::{self, Server};
 ///
 /// # Errors
 /// Not all is well; what went wrong first.
-pub fn run(config: &Config, limits: Limits) -> Result<(), String> {
-    let mut check = Check { config, client: Client::new(config, limits), first: None };
+pub fn run(config: &Config, credentials: &Credentials, limits: Limits) -> Result<(), String> {
+    let mut check = Check { config, client: Client::new(config, credentials, limits), first: None };
     let mut all_is_well = true;
     for endpoint in &config.dns_servers {
         all_is_well &= check.endpoint_is_well(endpoint);
@@ -77,7 +78,7 @@ impl<'a> Check<'a> {
     fn lists(
         &mut self,
         server: &Server,
-        connection: Connection,
+        connection: Connection<'a>,
     ) -> Result<(Vec<String>, bool), (&'a str, Failure)> {
         let (mut found, mut all_found, mut open) = (Vec::new(), true, Some(connection));
         for table in Table::BOTH {
@@ -108,7 +109,7 @@ impl<'a> Check<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{APL, answering, hosts, serve};
+    use crate::testing::{APL, NONE, answering, hosts, serve};
 
     const LISTS: &str = "ALLOW_LIST=a.example\nBLOCK_LIST=\"b.example c.example\"";
 
@@ -133,7 +134,7 @@ mod tests {
         // The block table's two lists have as many; with the allow table's it would be too much.
         let limits = Limits { entries: 4, ..Limits::default() };
         let text = format!("DNS_SERVERS=\"{}\"\nLIST_FORMAT=apl\n{LISTS}", addresses.join(" "));
-        let well = run(&Config::parse(text.as_bytes()).unwrap(), limits);
+        let well = run(&Config::parse(text.as_bytes()).unwrap(), &NONE, limits);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         well
     }

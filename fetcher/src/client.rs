@@ -12,46 +12,49 @@ use hickory_proto::rr::Name;
 
 use crate::chunk::Chunk;
 use crate::connection::Connection;
+use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::list::{self, List};
 use crate::server::{self, Resolver, Server};
+use crate::soa::Serial;
 
 /// A run's way to the servers.
 pub struct Client<'a> {
     config: &'a Config,
+    credentials: &'a Credentials,
     /// What the run may take.
     pub limits: Limits,
     run_ends: Instant,
     resolver: Resolver,
     /// The connection that the last table left in good order.
-    open: Option<(Server, Connection)>,
+    open: Option<(Server, Connection<'a>)>,
 }
 
 impl<'a> Client<'a> {
     /// Starts the clock of the run.
-    pub fn new(config: &'a Config, limits: Limits) -> Client<'a> {
+    pub fn new(config: &'a Config, credentials: &'a Credentials, limits: Limits) -> Client<'a> {
         let now = Instant::now();
         let run_ends = now.checked_add(limits.run).unwrap_or(now);
-        Client { config, limits, run_ends, resolver: Resolver::default(), open: None }
+        Client { config, credentials, limits, run_ends, resolver: Resolver::default(), open: None }
     }
 
     /// Gets all lists of a table, in their order; `None` if that failed. In both cases also what
     /// went wrong on the way, in words, for each server that was tried. A table without lists is
-    /// empty.
-    pub fn table(&mut self, table: Table) -> (Option<Vec<Chunk>>, Vec<String>) {
+    /// empty. `last` are the serials under which the lists were read last.
+    pub fn table(&mut self, table: Table, last: &[Serial]) -> (Option<Answer>, Vec<String>) {
         let mut causes = Vec::new();
-        (self.first_good(table, &mut causes), causes)
+        (self.first_good(table, last, &mut causes), causes)
     }
 
-    fn first_good(&mut self, table: Table, causes: &mut Vec<String>) -> Option<Vec<Chunk>> {
+    fn first_good(&mut self, table: Table, last: &[Serial], causes: &mut Vec<String>) -> Option<Answer> {
         let mut lists = self.config.table(table).lists.iter().map(String::as_str);
-        let Some(first) = lists.next() else { return Some(Vec::new()) };
+        let Some(first) = lists.next() else { return Some(Answer::default()) };
         let mut tried = None;
         if let Some((server, mut connection)) = self.open.take() {
             connection.begin();
-            match self.lists(&server, connection, table) {
-                Ok(chunks) => return Some(chunks),
+            match self.lists(&server, connection, table, last) {
+                Ok(answer) => return Some(answer),
                 // The server may have closed it for being idle: that is no failure yet.
                 Err((_, failure)) if failure.is_end_of_connection() => {}
                 Err((list, failure)) => {
@@ -75,10 +78,10 @@ impl<'a> Client<'a> {
                 let result = self.connect(server.address).map_err(|failure| (first, failure));
                 let result = result.and_then(|connection| {
                     message::say(format_args!("Using DNS Server {}", server.name));
-                    self.lists(&server, connection, table)
+                    self.lists(&server, connection, table, last)
                 });
                 match result {
-                    Ok(chunks) => return Some(chunks),
+                    Ok(answer) => return Some(answer),
                     Err((list, failure)) => {
                         causes.push(cause(list, &server.place, &failure));
                         if !failure.is_the_servers() {
@@ -103,36 +106,124 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// There is no connection.
-    pub fn connect(&self, address: SocketAddr) -> Result<Connection, Failure> {
-        Connection::open(address, &self.limits, self.run_ends)
+    pub fn connect(&self, address: SocketAddr) -> Result<Connection<'a>, Failure> {
+        Connection::open(address, self.credentials, &self.limits, self.run_ends)
     }
 
     /// Gets one list over a connection.
     ///
     /// # Errors
     /// The list could not be had as a whole.
-    pub fn list(&self, connection: &mut Connection, list: &str) -> Result<List, Failure> {
-        // The configuration takes domain names only.
-        let name = Name::from_labels(list.split('.').map(str::as_bytes))
-            .map_err(|_| Failure::Malformed("not a domain name".to_owned()))?;
-        list::fetch(connection, &name, self.config.list_format, &self.limits)
+    pub fn list(&self, connection: &mut Connection<'_>, list: &str) -> Result<List, Failure> {
+        list::fetch(connection, &name(list)?, self.config.list_format, &self.limits)
     }
 
-    /// Gets all lists of a table over one connection, and keeps it for the next table.
+    /// Gets all lists of a table over one connection, and keeps it for the next table. If a zone
+    /// changes meanwhile, they are got once more.
     fn lists(
         &mut self,
         server: &Server,
-        mut connection: Connection,
+        mut connection: Connection<'a>,
         table: Table,
-    ) -> Result<Vec<Chunk>, (&'a str, Failure)> {
-        let mut chunks = Vec::new();
-        for list in &self.config.table(table).lists {
-            message::say(format_args!("Processing {} list {list}", table.word()));
-            let got = self.list(&mut connection, list).map_err(|failure| (list.as_str(), failure))?;
-            chunks.extend(got.chunks);
+        last: &[Serial],
+    ) -> Result<Answer, (&'a str, Failure)> {
+        let mut moved = None;
+        for _ in 0..2 {
+            match self.once(&mut connection, table, last) {
+                Err((list, Failure::ZoneMoves)) => moved = Some(list),
+                result => {
+                    let answer = result?;
+                    self.open = Some((server.clone(), connection));
+                    if let Answer::Lists(_, serials) = &answer {
+                        warn_of_old(server, last, serials);
+                    }
+                    return Ok(answer);
+                }
+            }
+            connection.again();
         }
-        self.open = Some((server.clone(), connection));
-        Ok(chunks)
+        Err((moved.unwrap_or_default(), Failure::ZoneMoves))
+    }
+
+    /// Gets all lists between two looks at the serials of their zones.
+    fn once(
+        &self,
+        connection: &mut Connection<'_>,
+        table: Table,
+        last: &[Serial],
+    ) -> Result<Answer, (&'a str, Failure)> {
+        let lists = &self.config.table(table).lists;
+        let mut names = Vec::new();
+        for list in lists {
+            names.push(name(list).map_err(|failure| (list.as_str(), failure))?);
+        }
+        let first = lists.first().map(String::as_str).unwrap_or_default();
+        let before = connection.serials(&names).map_err(|failure| (first, failure))?;
+        if !last.is_empty() && before.iter().map(Option::as_ref).eq(last.iter().map(Some)) {
+            return Ok(Answer::Unchanged);
+        }
+        let (mut chunks, mut serials) = (Vec::new(), Vec::new());
+        // Every name that the lists were made of, and what serial its zone had.
+        let (mut asked, mut expected) = (Vec::new(), Vec::new());
+        for ((list, name), before) in lists.iter().zip(names).zip(before) {
+            message::say(format_args!("Processing {} list {list}", table.word()));
+            let got = self.list(connection, list).map_err(|failure| (list.as_str(), failure))?;
+            chunks.extend(got.chunks);
+            if let (None, Some(before)) = (&got.serial, &before) {
+                for name in got.parts.into_iter().chain([name]) {
+                    asked.push(name);
+                    expected.push((list.as_str(), serials.len(), before.clone()));
+                }
+            }
+            serials.push(got.serial.or(before));
+        }
+        let after = connection.serials(&asked).map_err(|failure| (first, failure))?;
+        for ((list, place, before), after) in expected.into_iter().zip(after) {
+            match after {
+                Some(after) if after.zone == before.zone => {
+                    if after != before {
+                        return Err((list, Failure::ZoneMoves));
+                    }
+                }
+                // A part in another zone: the list's serial does not tell when it changes.
+                _ => serials.get_mut(place).into_iter().for_each(|serial| *serial = None),
+            }
+        }
+        let serials: Option<Vec<Serial>> = serials.into_iter().collect();
+        Ok(Answer::Lists(chunks, serials.unwrap_or_default()))
+    }
+}
+
+/// What a server has for a table.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What it had last.
+    Unchanged,
+    /// What its lists hold; the serials of their zones, one for each list, if all have one that
+    /// tells when the list changes.
+    Lists(Vec<Chunk>, Vec<Serial>),
+}
+
+impl Default for Answer {
+    /// No lists.
+    fn default() -> Answer {
+        Answer::Lists(Vec::new(), Vec::new())
+    }
+}
+
+/// A list's name. The configuration takes domain names only.
+fn name(list: &str) -> Result<Name, Failure> {
+    Name::from_labels(list.split('.').map(str::as_bytes))
+        .map_err(|_| Failure::Malformed("not a domain name".to_owned()))
+}
+
+/// Says which zones are older than they were. They are taken all the same: zones are made anew.
+fn warn_of_old(server: &Server, last: &[Serial], serials: &[Serial]) {
+    for (old, new) in last.iter().zip(serials).filter(|(old, new)| new.is_behind(old)) {
+        message::warn(format_args!(
+            "zone {} at {}: its serial went back from {} to {}",
+            new.zone, server.place, old.number, new.number
+        ));
     }
 }
 

@@ -4,21 +4,27 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::error::reason;
 use hickory_proto::op::Query;
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 
 use crate::answer;
+use crate::axfr::{Transfer, Zone};
 use crate::chunk::Chunk;
+use crate::credentials::Credentials;
 use crate::failure::Failure;
+use crate::keyfile::Key;
 use crate::limits::{Attempt, Limits};
+use crate::soa::{self, Serial};
+use crate::tsig::{self, Verifier};
 
 /// An open connection. After a failure it is of no use: answers may still be on their way.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<'a> {
     stream: BufReader<Socket>,
+    key: Option<&'a Key>,
     limits: Limits,
     run_ends: Instant,
     attempt: Attempt,
@@ -27,12 +33,17 @@ pub struct Connection {
     last_id: u16,
 }
 
-impl Connection {
+impl<'a> Connection<'a> {
     /// Connects, which begins an attempt.
     ///
     /// # Errors
     /// There is no connection within the limit, or the run's time is over.
-    pub fn open(address: SocketAddr, limits: &Limits, run_ends: Instant) -> Result<Connection, Failure> {
+    pub fn open(
+        address: SocketAddr,
+        credentials: &'a Credentials,
+        limits: &Limits,
+        run_ends: Instant,
+    ) -> Result<Connection<'a>, Failure> {
         let attempt = Attempt::begin(limits, run_ends);
         let left = attempt.ends.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -50,6 +61,7 @@ impl Connection {
         let socket = Socket { tcp, deadline: attempt.ends };
         Ok(Connection {
             stream: BufReader::with_capacity(1 << 16, socket),
+            key: credentials.key.as_ref(),
             limits: limits.clone(),
             run_ends,
             attempt,
@@ -70,20 +82,56 @@ impl Connection {
     /// # Errors
     /// The first failure ends it all; one about a part names the part.
     pub fn ask(&mut self, list: &Name, questions: &[Query]) -> Result<Vec<Chunk>, Failure> {
-        let mut chunks: Vec<Chunk> = Vec::new();
-        chunks.resize_with(questions.len(), Chunk::default);
-        let mut waiting: HashMap<u16, (&Query, &mut Chunk)> = HashMap::new();
-        let mut unsent = questions.iter().zip(chunks.iter_mut()).fuse();
+        let mut entries = self.entries;
+        let most = self.limits.entries;
+        let chunks = self.exchange(Some(list), questions, |message, question| {
+            let chunk = answer::read(message, question)?;
+            entries = entries.saturating_add(chunk.entries());
+            if entries > most { Err(Failure::TooManyEntries(most)) } else { Ok(chunk) }
+        });
+        self.entries = entries;
+        chunks
+    }
+
+    /// Asks for the serials of the zones in which names are, in their order.
+    ///
+    /// # Errors
+    /// As for `ask`; a server that has no serial is no failure.
+    pub fn serials(&mut self, names: &[Name]) -> Result<Vec<Option<Serial>>, Failure> {
+        let questions: Vec<Query> =
+            names.iter().map(|name| Query::query(name.clone(), RecordType::SOA)).collect();
+        self.exchange(None, &questions, soa::read)
+    }
+
+    /// Forgets the entries that came in this attempt, because they are asked for once more.
+    pub fn again(&mut self) {
+        self.entries = 0;
+    }
+
+    /// Asks all questions and returns what `read` makes of the answers, in the order of the
+    /// questions. A failure about another name than `list`, if there is one, names the part. An
+    /// answer is read only after its signature, if there must be one, was found
+    /// right.
+    fn exchange<T: Default>(
+        &mut self,
+        list: Option<&Name>,
+        questions: &[Query],
+        mut read: impl FnMut(&[u8], &Query) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut found: Vec<T> = Vec::new();
+        found.resize_with(questions.len(), T::default);
+        let mut waiting: HashMap<u16, (&Query, &mut T, Option<Verifier<'_>>)> = HashMap::new();
+        let mut unsent = questions.iter().zip(found.iter_mut()).fuse();
         loop {
             // Many queries in one segment: they go out when half of the last ones are answered.
             let mut batch = Vec::new();
             if waiting.len() <= self.limits.in_flight / 2 {
                 while waiting.len() < self.limits.in_flight.max(1)
-                    && let Some((question, chunk)) = unsent.next()
+                    && let Some((question, place)) = unsent.next()
                 {
                     let id = self.unused_id(&waiting);
-                    frame(&mut batch, id, question)?;
-                    waiting.insert(id, (question, chunk));
+                    let verifier = frame(&mut batch, id, question, self.key)?;
+                    waiting.insert(id, (question, place, verifier));
                 }
             }
             if !batch.is_empty() {
@@ -94,17 +142,59 @@ impl Connection {
             }
             let message = self.receive()?;
             let id = answer::id(&message).ok_or_else(|| Failure::Malformed("no header".to_owned()))?;
-            let (question, chunk) = waiting.remove(&id).ok_or(Failure::WrongId(id))?;
-            *chunk = answer::read(&message, question).map_err(|failure| match question.name() {
-                name if name == list => failure,
-                part => Failure::Part(answer::text(part), Box::new(failure)),
+            let (question, place, verifier) = waiting.remove(&id).ok_or(Failure::WrongId(id))?;
+            let verified = verifier.map_or(Ok(()), |verifier| verifier.only(&message, now()));
+            let result = verified.map_err(Failure::from).and_then(|()| read(&message, question));
+            *place = result.map_err(|failure| match failure {
+                // That is about the table.
+                Failure::TooManyEntries(_) => failure,
+                _ if list.is_none_or(|list| question.name() == list) => failure,
+                _ => Failure::Part(answer::text(question.name()), Box::new(failure)),
             })?;
-            self.entries = self.entries.saturating_add(chunk.entries());
-            if self.entries > self.limits.entries {
-                return Err(Failure::TooManyEntries(self.limits.entries));
+        }
+        Ok(found)
+    }
+
+    /// Transfers a zone (AXFR). Nothing of it is returned before all of it is there and, with a
+    /// key, signed.
+    ///
+    /// # Errors
+    /// The zone could not be had as a whole.
+    pub fn transfer(&mut self, zone: &Name) -> Result<Zone, Failure> {
+        let id = self.unused_id(&HashMap::<u16, ()>::new());
+        let mut query = Vec::new();
+        let question = Query::query(zone.clone(), RecordType::AXFR);
+        let mut verifier = frame(&mut query, id, &question, self.key)?;
+        self.send(&query)?;
+        let most = self.limits.entries;
+        let mut transfer = Transfer::new(id, zone, most.saturating_sub(self.entries));
+        loop {
+            let message = match self.receive() {
+                // Between two messages the transfer has the better words for it.
+                Err(Failure::Closed) => {
+                    transfer.finish()?;
+                    return Err(Failure::Closed);
+                }
+                received => received?,
+            };
+            if let Some(verifier) = &mut verifier {
+                verifier.next(&message, now())?;
+            }
+            let is_over = transfer.next(&message).map_err(|failure| match failure {
+                Failure::TooManyEntries(_) => Failure::TooManyEntries(most),
+                failure => failure,
+            })?;
+            if is_over {
+                break;
             }
         }
-        Ok(chunks)
+        if let Some(verifier) = &verifier {
+            verifier.finish()?;
+        }
+        let zone = transfer.finish()?;
+        let entries = zone.chunks.iter().map(Chunk::entries);
+        self.entries = entries.fold(self.entries, usize::saturating_add);
+        Ok(zone)
     }
 
     /// The next id that no query waits with; there are far more ids than queries.
@@ -150,14 +240,26 @@ impl Connection {
     }
 }
 
-/// Appends a query with its length before it.
-fn frame(batch: &mut Vec<u8>, id: u16, question: &Query) -> Result<(), Failure> {
+/// Appends a query with its length before it, signed if there is a key; returns what checks the
+/// answer's signature.
+fn frame<'k>(
+    batch: &mut Vec<u8>,
+    id: u16,
+    question: &Query,
+    key: Option<&'k Key>,
+) -> Result<Option<Verifier<'k>>, Failure> {
     let too_long = || Failure::Malformed("the name is too long for a query".to_owned());
-    let query = answer::ask(id, question).map_err(|_| too_long())?;
+    let mut query = answer::ask(id, question).map_err(|_| too_long())?;
+    let verifier = key.map(|key| tsig::sign(&mut query, key, now())).transpose()?;
     let length = u16::try_from(query.len()).map_err(|_| too_long())?;
     batch.extend_from_slice(&length.to_be_bytes());
     batch.extend_from_slice(&query);
-    Ok(())
+    Ok(verifier)
+}
+
+/// The time as signatures have it, in seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A socket on which everything ends at a deadline. On OpenBSD setting the time needs the

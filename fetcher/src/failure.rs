@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use hickory_proto::serialize::binary::DecodeError;
+use crate::tsig;
+use crate::wire::Malformed;
 
 /// Why a list could not be had from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,22 @@ pub enum Failure {
     TooManyParts(usize),
     /// More entries than the limit.
     TooManyEntries(usize),
+    /// The first record of a zone transfer is not the zone's SOA.
+    NoSoaFirst,
+    /// A record's owner is not inside the transferred zone: its name.
+    OutsideZone(String),
+    /// A message of a zone transfer without a record.
+    NoRecord,
+    /// The zone transfer ended before the second SOA.
+    EndsEarly,
+    /// A record, or a message, after the second SOA of a zone transfer.
+    AfterEnd,
+    /// The serials of the first and the second SOA of a zone transfer.
+    SerialDiffers(u32, u32),
+    /// The list's zone changed twice while its lists were read.
+    ZoneMoves,
+    /// The query could not be signed, or the answer is not to be believed (TSIG).
+    Signature(tsig::Fault),
     /// What happened to a part of the list.
     Part(String, Box<Failure>),
 }
@@ -80,6 +97,7 @@ impl Failure {
             | Failure::PartOfItself
             | Failure::TooManyParts(_)
             | Failure::TooManyEntries(_)
+            | Failure::ZoneMoves
             | Failure::RunTime(_) => false,
             Failure::Part(_, failure) => failure.is_the_servers(),
             _ => true,
@@ -96,10 +114,15 @@ impl Failure {
     }
 }
 
-impl From<DecodeError> for Failure {
-    /// The decoder's words hold no outside text but numbers.
-    fn from(error: DecodeError) -> Failure {
-        Failure::Malformed(error.to_string())
+impl From<Malformed> for Failure {
+    fn from(what: Malformed) -> Failure {
+        Failure::Malformed(what.to_owned())
+    }
+}
+
+impl From<tsig::Fault> for Failure {
+    fn from(fault: tsig::Fault) -> Failure {
+        Failure::Signature(fault)
     }
 }
 
@@ -149,6 +172,20 @@ impl fmt::Display for Failure {
             Failure::PartOfItself => f.write_str("the list is named as a part of itself"),
             Failure::TooManyParts(most) => write!(f, "more than {most} parts"),
             Failure::TooManyEntries(most) => write!(f, "more than {most} entries in the lists of the table"),
+            Failure::NoSoaFirst => f.write_str("the zone transfer does not begin with the zone's SOA record"),
+            Failure::OutsideZone(name) => {
+                write!(f, "the zone transfer has a record outside the zone: {name}")
+            }
+            Failure::NoRecord => f.write_str("the zone transfer has a message without a record"),
+            Failure::EndsEarly => f.write_str("the zone transfer ends without the second SOA record"),
+            Failure::AfterEnd => f.write_str("the zone transfer goes on after the second SOA record"),
+            Failure::SerialDiffers(first, second) => {
+                write!(f, "the zone transfer begins with serial {first} and ends with {second}")
+            }
+            Failure::ZoneMoves => {
+                f.write_str("the zone changed while it was read, and again the second time")
+            }
+            Failure::Signature(fault) => fault.fmt(f),
             Failure::Part(name, failure) => write!(f, "part {name}: {failure}"),
         }
     }
@@ -189,6 +226,8 @@ mod tests {
             Failure::Malformed(words()),
             Failure::OtherName(words()),
             Failure::OtherType(1),
+            Failure::EndsEarly,
+            Failure::Signature(tsig::Fault::BadKey),
             part(Failure::Refused),
         ] {
             assert!(failure.is_the_servers(), "{failure}");
@@ -202,6 +241,7 @@ mod tests {
             Failure::PartOfItself,
             Failure::TooManyParts(1),
             Failure::TooManyEntries(1),
+            Failure::ZoneMoves,
             Failure::RunTime(time),
             part(Failure::NoData("APL")),
         ] {

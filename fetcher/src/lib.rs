@@ -2,7 +2,7 @@
 //! prefixes in the spool, one file for each table.
 //!
 //! From the wire inwards: `connection` moves messages, `answer` reads one, `apl` and `txt` read
-//! its records, `list` puts a list together, `client` chooses the server, `policy` makes a
+//! its records, `axfr` reads a zone transfer, `tsig` signs and checks, `list` puts a list together, `client` chooses the server, `policy` makes a
 //! table's set of prefixes, `spool` writes it.
 
 #![forbid(unsafe_code)]
@@ -14,16 +14,17 @@ pub mod check;
 pub mod chunk;
 pub mod client;
 pub mod connection;
+pub mod credentials;
 pub mod failure;
 pub mod jitter;
 pub mod keyfile;
 pub mod limits;
 pub mod list;
-pub mod name;
 pub mod policy;
 pub mod rpz;
 pub mod server;
 pub mod settings;
+pub mod soa;
 pub mod spool;
 pub mod table;
 pub mod tsig;

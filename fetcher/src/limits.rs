@@ -18,8 +18,8 @@ pub struct Limits {
     pub attempt: Duration,
     /// Time for everything, all servers and tables together.
     pub run: Duration,
-    /// Queries that wait for an answer at the same time. At most 272 octets each, they fit every
-    /// socket buffer, so that neither side waits for the other to read.
+    /// Queries that wait for an answer at the same time. At most 650 octets each, signed, they fit
+    /// every socket buffer, so that neither side waits for the other to read.
     pub in_flight: usize,
     /// Parts of a list.
     pub parts: usize,

@@ -5,6 +5,8 @@
 //! next; everything else is either the list or its failure. A list that is there but empty is
 //! one APL record without items, or one TXT record with an empty string.
 //!
+//! `axfr` is never found out: the list is a zone of its own then, and transferred.
+//!
 //! Parts may have any name: the server that is trusted with the list answers for them too, and
 //! lists of several customers may share parts.
 
@@ -19,6 +21,8 @@ use crate::chunk::Chunk;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::limits::Limits;
+use crate::soa::Serial;
+use crate::wire;
 
 /// A list as it was served.
 #[derive(Debug)]
@@ -27,6 +31,10 @@ pub struct List {
     pub format: &'static str,
     /// Its items in the server's order, a chunk for each answer.
     pub chunks: Vec<Chunk>,
+    /// The names of its parts, where it has some.
+    pub parts: Vec<Name>,
+    /// The serial of the zone that was transferred, where it was.
+    pub serial: Option<Serial>,
 }
 
 impl List {
@@ -41,7 +49,7 @@ impl List {
 /// # Errors
 /// Says why the list is not there as a whole.
 pub fn fetch(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     name: &Name,
     format: ListFormat,
     limits: &Limits,
@@ -51,19 +59,28 @@ pub fn fetch(
         _ => &[format],
     };
     for format in formats {
+        let (mut names, mut serial) = (Vec::new(), None);
         let (words, chunks) = match format {
-            ListFormat::Ptr => ("PTR and APL", parts(connection, name, limits)?),
+            ListFormat::Ptr => {
+                names = parts(connection, name, limits)?;
+                ("PTR and APL", of_parts(connection, name, &names)?)
+            }
             ListFormat::Apl => ("APL", connection.ask(name, &[question(name, APL)])?),
             ListFormat::Txt => ("TXT", connection.ask(name, &[question(name, RecordType::TXT)])?),
             ListFormat::Address => {
                 let questions = [RecordType::A, RecordType::AAAA].map(|kind| question(name, kind));
                 ("A and AAAA", connection.ask(name, &questions)?)
             }
-            // settings::problems refuses axfr; auto is taken apart above.
-            ListFormat::Axfr | ListFormat::Auto => continue,
+            ListFormat::Axfr => {
+                let zone = connection.transfer(name)?;
+                serial = Some(Serial::new(&wire::canonical(name), zone.serial));
+                ("zone transfer", zone.chunks)
+            }
+            // Taken apart above.
+            ListFormat::Auto => continue,
         };
         if chunks.iter().any(|chunk| chunk.records > 0) {
-            return Ok(List { format: words, chunks });
+            return Ok(List { format: words, chunks, parts: names, serial });
         }
     }
     Err(Failure::NoData(match format {
@@ -71,7 +88,8 @@ pub fn fetch(
         ListFormat::Apl => "APL",
         ListFormat::Txt => "TXT",
         ListFormat::Address => "A or AAAA",
-        ListFormat::Auto | ListFormat::Axfr => "PTR, APL, TXT, A or AAAA",
+        ListFormat::Auto => "PTR, APL, TXT, A or AAAA",
+        ListFormat::Axfr => "APL, TXT, A, AAAA or rpz-ip",
     }))
 }
 
@@ -79,14 +97,19 @@ fn question(name: &Name, kind: RecordType) -> Query {
     Query::query(name.clone(), kind)
 }
 
-/// Gets the list's parts; nothing if it has none. A part holds APL records, at least one.
-fn parts(connection: &mut Connection, name: &Name, limits: &Limits) -> Result<Vec<Chunk>, Failure> {
+/// Gets the names of the list's parts; nothing if it has none.
+fn parts(connection: &mut Connection<'_>, name: &Name, limits: &Limits) -> Result<Vec<Name>, Failure> {
     let answers = connection.ask(name, &[question(name, RecordType::PTR)])?;
-    let names: Vec<&Name> = answers.iter().flat_map(|chunk| &chunk.names).collect();
+    let names: Vec<Name> = answers.into_iter().flat_map(|chunk| chunk.names).collect();
     check_parts(name, &names, limits)?;
-    let questions: Vec<Query> = names.iter().map(|part| question(part, APL)).collect();
+    Ok(names)
+}
+
+/// Gets the parts. A part holds APL records, at least one.
+fn of_parts(connection: &mut Connection<'_>, name: &Name, parts: &[Name]) -> Result<Vec<Chunk>, Failure> {
+    let questions: Vec<Query> = parts.iter().map(|part| question(part, APL)).collect();
     let chunks = connection.ask(name, &questions)?;
-    for (part, chunk) in names.iter().zip(&chunks) {
+    for (part, chunk) in parts.iter().zip(&chunks) {
         if chunk.records == 0 {
             return Err(Failure::Part(answer::text(part), Box::new(Failure::NoData("APL"))));
         }
@@ -95,12 +118,12 @@ fn parts(connection: &mut Connection, name: &Name, limits: &Limits) -> Result<Ve
 }
 
 /// Refuses too many parts, a part that is the list itself, and a part that is named twice.
-fn check_parts(list: &Name, parts: &[&Name], limits: &Limits) -> Result<(), Failure> {
+fn check_parts(list: &Name, parts: &[Name], limits: &Limits) -> Result<(), Failure> {
     if parts.len() > limits.parts {
         return Err(Failure::TooManyParts(limits.parts));
     }
     let mut seen = HashSet::new();
-    for &part in parts {
+    for part in parts {
         if part == list {
             return Err(Failure::PartOfItself);
         }

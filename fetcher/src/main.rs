@@ -11,7 +11,9 @@ use common::args::{self, Args};
 use common::config::{self, Config, Table};
 use common::{Error, Status, clock, lock, message, owner, privilege, sandbox};
 use fetcher::client::Client;
+use fetcher::credentials::Credentials;
 use fetcher::limits::Limits;
+use fetcher::table::Outcome;
 use fetcher::{check, jitter, settings, table};
 use nix::sys::stat::{Mode, umask};
 
@@ -54,12 +56,13 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
         std::thread::sleep(wait);
     }
 
-    // As root: the configuration, which holds secrets.
+    // As root: the configuration and the key, which hold secrets.
     let config = Config::load(path)?;
     let problems = settings::problems(&config);
     if !problems.is_empty() {
         return Err(problems.iter().map(|problem| Error::new(path.display(), problem)).collect());
     }
+    let credentials = Credentials::load(&config).map_err(failed)?;
     if args.has('n') {
         for (key, value) in config.effective() {
             message::say(format_args!("{key}=\"{value}\""));
@@ -76,7 +79,7 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
         say_note();
         // No file at all. inet: sockets and their time limits. dns: the name of a server.
         sandbox::pledge("stdio inet dns").map_err(failed)?;
-        return Ok(match check::run(&config, limits) {
+        return Ok(match check::run(&config, &credentials, limits) {
             Ok(()) => (Status::Changed, "the test was successful".to_owned()),
             Err(cause) => (Status::Failed, format!("the test failed ({cause})")),
         });
@@ -98,13 +101,13 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     privilege::drop_to(&account).map_err(failed)?;
     say_note();
     sandbox::unveil(&[(&config.policy_dir(), "rwc")]).map_err(failed)?;
-    // rpath wpath cpath: the spool files, later. inet: sockets and their time limits. dns: the
+    // rpath: the spool files of the last run. wpath cpath: the new ones, later. inet: sockets and their time limits. dns: the
     // name of a server.
     sandbox::pledge("stdio rpath wpath cpath inet dns").map_err(failed)?;
-    let mut client = Client::new(&config, limits);
+    let mut client = Client::new(&config, &credentials, limits);
     let policies = Table::BOTH.map(|table| (table, table::fetch(&mut client, &config, table)));
     drop(client);
-    if policies.iter().all(|(_, fetched)| fetched.policy.is_some()) {
+    if policies.iter().all(|(_, fetched)| fetched.outcome != Outcome::Failed) {
         message::say("Completed getting all the lists");
     }
 

@@ -3,56 +3,80 @@
 use common::config::{Config, Table};
 use common::{Status, message};
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::policy::{self, Policy};
-use crate::{settings, spool};
+use crate::settings;
+use crate::soa::Serial;
+use crate::spool::{self, Header};
 
-/// A table's policy, or that it could not be had.
+/// What became of a table on the way from the servers.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The policy.
-    pub policy: Option<Policy>,
+    /// What there is to write.
+    pub outcome: Outcome,
     /// What went wrong first, if anything did: with a policy, the next server had helped.
     pub cause: Option<String>,
+}
+
+/// What there is to write for a table.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The policy could not be had.
+    Failed,
+    /// The server has what the last run left, so many prefixes.
+    Unchanged(usize),
+    /// The policy, and the serials of its zones.
+    Policy(Policy, Vec<Serial>),
 }
 
 /// Gets a table's policy. What went wrong on the way goes to standard error if the table failed;
 /// a server that is down for a week, with a second one that works, is no reason for mail from
 /// cron(8) each hour, and said only under `-v` and in the line for syslog.
 pub fn fetch(client: &mut Client<'_>, config: &Config, table: Table) -> Fetched {
-    let (chunks, mut causes) = client.table(table);
+    let last = spool::last(&config.policy_file(table), table, settings::digest(config, table));
+    let (serials, prefixes) = last.map_or((Vec::new(), 0), |last| (last.serials, last.prefixes));
+    let (answer, mut causes) = client.table(table, &serials);
     let bound = client.limits.entries;
-    let built =
-        chunks.map(|chunks| policy::build(table, chunks, config.max_policy_size, config.aggregate, bound));
-    let policy = match built {
-        Some(Ok(policy)) => Some(policy),
-        Some(Err(cause)) => {
-            causes.insert(0, format!("{} table: {cause}", table.word()));
-            None
+    let outcome = match answer {
+        None => Outcome::Failed,
+        Some(Answer::Unchanged) => Outcome::Unchanged(prefixes),
+        Some(Answer::Lists(chunks, serials)) => {
+            match policy::build(table, chunks, config.max_policy_size, config.aggregate, bound) {
+                Ok(policy) => Outcome::Policy(policy, serials),
+                Err(cause) => {
+                    causes.insert(0, format!("{} table: {cause}", table.word()));
+                    Outcome::Failed
+                }
+            }
         }
-        None => None,
     };
-    causes.iter().for_each(if policy.is_some() { message::say } else { message::warn });
-    Fetched { policy, cause: causes.into_iter().next() }
+    causes.iter().for_each(if outcome == Outcome::Failed { message::warn } else { message::say });
+    Fetched { outcome, cause: causes.into_iter().next() }
 }
 
 /// Writes a table's spool file if it differs; says what became of it, in words for syslog. If
 /// the policy could not be had, the old file stays.
 pub fn leave(config: &Config, table: Table, fetched: Fetched) -> (Status, String) {
-    let (status, mut summary) = leave_policy(config, table, fetched.policy);
+    let (status, mut summary) = leave_policy(config, table, fetched.outcome);
     if let Some(cause) = fetched.cause {
         summary.push_str(&format!(" ({cause})"));
     }
     (status, summary)
 }
 
-fn leave_policy(config: &Config, table: Table, policy: Option<Policy>) -> (Status, String) {
+fn leave_policy(config: &Config, table: Table, outcome: Outcome) -> (Status, String) {
     let word = table.word();
-    let Some(Policy { set, left_out }) = policy else {
-        return (Status::Failed, format!("{word} failed, its old policy stays"));
+    let path = config.policy_file(table);
+    let (Policy { set, left_out }, serials) = match outcome {
+        Outcome::Policy(policy, serials) => (policy, serials),
+        Outcome::Failed => return (Status::Failed, format!("{word} failed, its old policy stays")),
+        Outcome::Unchanged(prefixes) => {
+            spool::leave(&path);
+            return (Status::Nothing, format!("{word} unchanged, {prefixes} prefixes"));
+        }
     };
-    let written = spool::write(&config.policy_file(table), table, settings::digest(config, table), &set);
-    let (status, what) = match written {
+    let header = Header { table, digest: settings::digest(config, table), serials: &serials };
+    let (status, what) = match spool::write(&path, &header, &set) {
         Ok(true) => (Status::Changed, "changed"),
         Ok(false) => (Status::Nothing, "unchanged"),
         Err(error) => {
@@ -86,7 +110,7 @@ pub fn end<const COUNT: usize>(tables: [(Status, String); COUNT]) -> (Status, St
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::testing::{APL, answering, serve};
+    use crate::testing::{APL, NONE, answering, serve};
     use common::set::PrefixSet;
 
     #[test]
@@ -111,7 +135,7 @@ mod tests {
         let (second, second_thread) = serve(vec![answering(move |_, _| (0, vec![(APL, rdata.clone())]))]);
         let text = format!("DNS_SERVERS=\"{first} {second}\"\nLIST_FORMAT=apl\nBLOCK_LIST=b.example");
         let config = Config::parse(text.as_bytes()).unwrap();
-        let mut client = Client::new(&config, limits);
+        let mut client = Client::new(&config, &NONE, limits);
         let fetched = fetch(&mut client, &config, Table::Block);
         drop(client);
         first_thread.join().unwrap();
@@ -122,7 +146,8 @@ mod tests {
     #[test]
     fn the_first_cause_is_kept_though_the_next_server_helped() {
         let (fetched, first) = fetch_with(Limits::default());
-        assert_eq!(fetched.policy.unwrap().set.len(), 24);
+        let Outcome::Policy(policy, _) = &fetched.outcome else { panic!("{fetched:?}") };
+        assert_eq!(policy.set.len(), 24);
         let cause = fetched.cause.unwrap();
         assert!(cause.starts_with(&format!("b.example at {first}: refused (REFUSED)")), "{cause}");
     }
@@ -131,7 +156,7 @@ mod tests {
     fn what_negated_items_make_of_a_table_is_bounded_without_any_setting() {
         assert_eq!(Limits::default().entries, common::set::MAX_PREFIXES);
         let (fetched, _) = fetch_with(Limits { entries: 23, ..Limits::default() });
-        assert_eq!(fetched.policy, None);
+        assert_eq!(fetched.outcome, Outcome::Failed);
         let cause = "block table: more than 23 prefixes after the negated ones are cut out";
         assert_eq!(fetched.cause.unwrap(), cause);
     }
@@ -144,10 +169,11 @@ mod tests {
         let config = Config::parse(text.as_bytes()).unwrap();
         let set: PrefixSet = [common::prefix::parse(b"192.0.2.0/24").unwrap()].into_iter().collect();
         let fetched = |cause: Option<&str>| Fetched {
-            policy: Some(Policy { set: set.clone(), left_out: 0 }),
+            outcome: Outcome::Policy(Policy { set: set.clone(), left_out: 0 }, Vec::new()),
             cause: cause.map(str::to_owned),
         };
-        let failed = || Fetched { policy: None, cause: Some("b.example at ns: cause".to_owned()) };
+        let failed =
+            || Fetched { outcome: Outcome::Failed, cause: Some("b.example at ns: cause".to_owned()) };
         let file = config.policy_file(Table::Block);
         assert_eq!(
             leave(&config, Table::Block, failed()),

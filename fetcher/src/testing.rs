@@ -7,6 +7,11 @@ use std::thread::{JoinHandle, spawn};
 use hickory_proto::op::Query;
 use hickory_proto::rr::{Name, RecordType};
 
+use crate::credentials::Credentials;
+
+/// No key.
+pub static NONE: Credentials = Credentials { key: None };
+
 pub const APL: u16 = 42;
 pub const PTR: u16 = 12;
 pub const TXT: u16 = 16;

@@ -1,7 +1,9 @@
 //! A message in wire form (RFC 1035, section 4), read without allocation.
 //!
-//! For the work that is done on every record of a large transfer: names are expanded into a
-//! buffer of their greatest size, rdata stays where it is.
+//! Names are expanded into a buffer of their greatest size, rdata stays where it is. hickory-proto
+//! refuses loops, too, but follows as many pointers as fit a message: 8,000 hops for a name of two
+//! octets. Here a name that need not be known is not followed, and one that must be only as far as
+//! an honest one goes.
 
 use hickory_proto::rr;
 
@@ -35,6 +37,11 @@ impl Header {
     /// Whether it is an answer (QR) to a standard query (opcode 0).
     pub fn is_answer(&self) -> bool {
         self.flags & 0xf800 == 0x8000
+    }
+
+    /// Whether the server says that it is in charge (AA).
+    pub fn is_authoritative(&self) -> bool {
+        self.flags & 0x0400 != 0
     }
 
     /// Whether the message was cut off (TC).

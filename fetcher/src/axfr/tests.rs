@@ -45,7 +45,7 @@ fn transfer() -> Transfer {
 }
 
 /// All messages, of which only the last may be the last.
-fn run(messages: &[Vec<u8>]) -> Result<Zone, Fault> {
+fn run(messages: &[Vec<u8>]) -> Result<Zone, Failure> {
     let mut transfer = transfer();
     for (number, message) in messages.iter().enumerate() {
         let is_over = transfer.next(message)?;
@@ -55,7 +55,7 @@ fn run(messages: &[Vec<u8>]) -> Result<Zone, Fault> {
 }
 
 /// What a zone of these records holds, and how many of them count.
-fn zone(records: &[Vec<u8>]) -> Result<String, Fault> {
+fn zone(records: &[Vec<u8>]) -> Result<String, Failure> {
     let all = [&[soa(7)], records, &[soa(7)]].concat();
     let zone = run(&[message(true, &all)])?;
     assert_eq!(zone.serial, 7);
@@ -167,24 +167,24 @@ fn each_fault_is_told_apart() {
     let first = || message(true, &[soa(1), apl.clone()]);
     let outside = raw(&full("list.example.org"), A, 1, &[10, 0, 0, 1]);
     for (messages, fault) in [
-        (vec![], Fault::EndsEarly),
-        (vec![first()], Fault::EndsEarly),
-        (vec![message(true, &[])], Fault::NoSoaFirst),
-        (vec![message(true, &[apl.clone(), soa(1)])], Fault::NoSoaFirst),
-        (vec![message(true, &[outside.clone(), soa(1)])], Fault::NoSoaFirst),
-        (vec![message(true, &[record("sub", SOA, &soa(1)[24..])])], Fault::NoSoaFirst),
-        (vec![first(), message(false, &[])], Fault::NoRecord),
-        (vec![first(), message(false, &[outside])], Fault::OutsideZone("list.example.org".to_owned())),
-        (vec![first(), message(false, &[soa(1), apl.clone()])], Fault::AfterEnd),
-        (vec![first(), message(false, &[soa(1), soa(1)])], Fault::AfterEnd),
-        (vec![first(), message(false, &[soa(2)])], Fault::SerialDiffers(1, 2)),
+        (vec![], Failure::EndsEarly),
+        (vec![first()], Failure::EndsEarly),
+        (vec![message(true, &[])], Failure::NoSoaFirst),
+        (vec![message(true, &[apl.clone(), soa(1)])], Failure::NoSoaFirst),
+        (vec![message(true, &[outside.clone(), soa(1)])], Failure::NoSoaFirst),
+        (vec![message(true, &[record("sub", SOA, &soa(1)[24..])])], Failure::NoSoaFirst),
+        (vec![first(), message(false, &[])], Failure::NoRecord),
+        (vec![first(), message(false, &[outside])], Failure::OutsideZone("list.example.org".to_owned())),
+        (vec![first(), message(false, &[soa(1), apl.clone()])], Failure::AfterEnd),
+        (vec![first(), message(false, &[soa(1), soa(1)])], Failure::AfterEnd),
+        (vec![first(), message(false, &[soa(2)])], Failure::SerialDiffers(1, 2)),
     ] {
         assert_eq!(run(&messages).unwrap_err(), fault);
         assert!(fault.to_string().starts_with("the zone transfer "));
     }
     let mut transfer = transfer();
     assert_eq!(transfer.next(&message(true, &[soa(1), soa(1)])), Ok(true));
-    assert_eq!(transfer.next(&message(false, &[apl])), Err(Fault::AfterEnd));
+    assert_eq!(transfer.next(&message(false, &[apl])), Err(Failure::AfterEnd));
 }
 
 #[test]
@@ -195,26 +195,26 @@ fn what_any_answer_can_be_wrong_with() {
         message[at] = octet;
         run(&[message]).unwrap_err()
     };
-    assert_eq!(with(0, 0), Failure::WrongId(0x34).into());
-    assert_eq!(with(2, 0x04), Failure::NotAnAnswer.into());
-    assert_eq!(with(2, 0x8c), Failure::NotAnAnswer.into());
-    assert_eq!(with(2, 0x86), Failure::Truncated.into());
-    assert_eq!(with(3, 2), Failure::ServerFailure.into());
-    assert_eq!(with(3, 3), Failure::NoSuchName.into());
-    assert_eq!(with(3, 5), Failure::Refused.into());
-    assert_eq!(with(3, 9), Failure::ResponseCode(9).into());
-    assert_eq!(with(13, b'x'), Failure::WrongQuestion.into());
-    assert_eq!(with(27, 1), Failure::WrongQuestion.into());
-    assert_eq!(with(29, 3), Failure::WrongQuestion.into());
+    assert_eq!(with(0, 0), Failure::WrongId(0x34));
+    assert_eq!(with(2, 0x04), Failure::NotAnAnswer);
+    assert_eq!(with(2, 0x8c), Failure::NotAnAnswer);
+    assert_eq!(with(2, 0x86), Failure::Truncated);
+    assert_eq!(with(3, 2), Failure::ServerFailure);
+    assert_eq!(with(3, 3), Failure::NoSuchName);
+    assert_eq!(with(3, 5), Failure::Refused);
+    assert_eq!(with(3, 9), Failure::ResponseCode(9));
+    assert_eq!(with(13, b'x'), Failure::WrongQuestion);
+    assert_eq!(with(27, 1), Failure::WrongQuestion);
+    assert_eq!(with(29, 3), Failure::WrongQuestion);
     // A refusal may leave the question out, the first message of a transfer may not.
-    assert_eq!(run(&[message(false, &[soa(1), soa(1)])]).unwrap_err(), Failure::WrongQuestion.into());
+    assert_eq!(run(&[message(false, &[soa(1), soa(1)])]).unwrap_err(), Failure::WrongQuestion);
     let mut refused = message(false, &[]);
     refused[3] = 5;
-    assert_eq!(run(&[refused]).unwrap_err(), Failure::Refused.into());
+    assert_eq!(run(&[refused]).unwrap_err(), Failure::Refused);
     // A code in a later message counts as well.
     let mut late = message(false, &[soa(1)]);
     late[3] = 2;
-    assert_eq!(run(&[message(true, &[soa(1)]), late]).unwrap_err(), Failure::ServerFailure.into());
+    assert_eq!(run(&[message(true, &[soa(1)]), late]).unwrap_err(), Failure::ServerFailure);
 }
 
 #[test]
@@ -257,12 +257,12 @@ fn bad_records_name_their_owner_and_cause() {
 fn entries_have_a_limit() {
     let host = record("a", A, &[10, 0, 0, 1]);
     assert!(zone(&vec![host.clone(); 100]).is_ok());
-    assert_eq!(zone(&vec![host; 101]).unwrap_err(), Failure::TooManyEntries(100).into());
+    assert_eq!(zone(&vec![host; 101]).unwrap_err(), Failure::TooManyEntries(100));
     let negated = record("@", APL, &b"\0\x01\x20\x84\x0a\0\0\x01".repeat(101));
-    assert_eq!(zone(&[negated]).unwrap_err(), Failure::TooManyEntries(100).into());
+    assert_eq!(zone(&[negated]).unwrap_err(), Failure::TooManyEntries(100));
     let servers: Vec<Vec<u8>> =
         (0..101).map(|number| record("@", NS, &full(&format!("n{number}.list.example")))).collect();
-    assert_eq!(zone(&servers).unwrap_err(), Failure::TooManyEntries(100).into());
+    assert_eq!(zone(&servers).unwrap_err(), Failure::TooManyEntries(100));
 }
 
 #[test]

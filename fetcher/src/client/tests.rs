@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{APL, PTR, answering, asked, hosts, receive, reply, send, serve, wire};
+use crate::testing::{APL, NONE, PTR, answering, asked, hosts, receive, reply, send, serve, wire};
 use std::time::Duration;
 
 fn config(addresses: &[SocketAddr], lists: &str) -> Config {
@@ -9,11 +9,15 @@ fn config(addresses: &[SocketAddr], lists: &str) -> Config {
 }
 
 /// How many entries a table has, or `None` if it failed; and what went wrong on the way.
-fn outcome((chunks, causes): (Option<Vec<Chunk>>, Vec<String>)) -> (Option<usize>, Vec<String>) {
-    (chunks.map(|chunks| chunks.iter().map(Chunk::entries).sum()), causes)
+fn outcome((answer, causes): (Option<Answer>, Vec<String>)) -> (Option<usize>, Vec<String>) {
+    let entries = answer.map(|answer| match answer {
+        Answer::Lists(chunks, _) => chunks.iter().map(Chunk::entries).sum(),
+        Answer::Unchanged => panic!("unchanged"),
+    });
+    (entries, causes)
 }
 
-fn entries(outcome: (Option<Vec<Chunk>>, Vec<String>)) -> Option<usize> {
+fn entries(outcome: (Option<Answer>, Vec<String>)) -> Option<usize> {
     self::outcome(outcome).0
 }
 
@@ -31,9 +35,9 @@ fn server(count: u32, code: u8, failing: &'static str) -> Box<dyn FnOnce(std::ne
 fn one_connection_serves_both_tables() {
     let (address, thread) = serve(vec![server(3, 0, "")]);
     let config = config(&[address], "ALLOW_LIST=a.example\nBLOCK_LIST=\"b.example c.example\"");
-    let mut client = Client::new(&config, Limits::default());
-    assert_eq!(entries(client.table(Table::Allow)), Some(3));
-    assert_eq!(entries(client.table(Table::Block)), Some(6));
+    let mut client = Client::new(&config, &NONE, Limits::default());
+    assert_eq!(entries(client.table(Table::Allow, &[])), Some(3));
+    assert_eq!(entries(client.table(Table::Block, &[])), Some(6));
     drop(client);
     thread.join().unwrap();
 }
@@ -41,8 +45,8 @@ fn one_connection_serves_both_tables() {
 #[test]
 fn a_table_without_lists_asks_nobody() {
     let config = config(&[nobody()], "BLOCK_LIST=b.example");
-    let mut client = Client::new(&config, Limits::default());
-    assert_eq!(client.table(Table::Allow), (Some(Vec::new()), Vec::new()));
+    let mut client = Client::new(&config, &NONE, Limits::default());
+    assert_eq!(client.table(Table::Allow, &[]), (Some(Answer::default()), Vec::new()));
 }
 
 #[test]
@@ -52,8 +56,8 @@ fn a_server_that_refuses_fails_or_goes_is_followed_by_the_next_for_the_whole_tab
         let (first, first_thread) = serve(vec![server(100, code, "c.example")]);
         let (second, second_thread) = serve(vec![server(1, 0, "")]);
         let config = config(&[first, second], "BLOCK_LIST=\"b.example c.example\"");
-        let mut client = Client::new(&config, Limits::default());
-        assert_eq!(entries(client.table(Table::Block)), Some(2));
+        let mut client = Client::new(&config, &NONE, Limits::default());
+        assert_eq!(entries(client.table(Table::Block, &[])), Some(2));
         drop(client);
         first_thread.join().unwrap();
         second_thread.join().unwrap();
@@ -63,8 +67,8 @@ fn a_server_that_refuses_fails_or_goes_is_followed_by_the_next_for_the_whole_tab
     let (last, last_thread) = serve(vec![server(1, 0, "")]);
     let config = config(&[first, second, nobody(), last], "BLOCK_LIST=b.example");
     let limits = Limits { silence: Duration::from_secs(2), ..Limits::default() };
-    let mut client = Client::new(&config, limits);
-    let (entries, causes) = outcome(client.table(Table::Block));
+    let mut client = Client::new(&config, &NONE, limits);
+    let (entries, causes) = outcome(client.table(Table::Block, &[]));
     assert_eq!((entries, causes.len()), (Some(1), 3), "{causes:?}");
     assert_eq!(causes[2], "b.example at 127.0.0.1:1: cannot connect: Connection refused");
     drop(client);
@@ -79,9 +83,9 @@ fn a_fault_of_the_list_is_not_asked_again_elsewhere() {
     for lists in ["BLOCK_LIST=b.example", "ALLOW_LIST=a.example\nBLOCK_LIST=b.example"] {
         let (first, first_thread) = serve(vec![server(1, 3, "b.example")]);
         let config = config(&[first, nobody()], lists);
-        let mut client = Client::new(&config, Limits::default());
-        assert!(entries(client.table(Table::Allow)).is_some());
-        let (entries, causes) = outcome(client.table(Table::Block));
+        let mut client = Client::new(&config, &NONE, Limits::default());
+        assert!(entries(client.table(Table::Allow, &[])).is_some());
+        let (entries, causes) = outcome(client.table(Table::Block, &[]));
         assert_eq!((entries, causes.len()), (None, 1), "{causes:?}");
         assert!(causes[0].contains("NXDOMAIN"), "{causes:?}");
         drop(client);
@@ -93,9 +97,9 @@ fn a_fault_of_the_list_is_not_asked_again_elsewhere() {
 fn a_server_that_failed_on_the_other_tables_connection_is_not_tried_again() {
     let (first, first_thread) = serve(vec![server(1, 5, "b.example")]);
     let config = config(&[first, nobody()], "ALLOW_LIST=a.example\nBLOCK_LIST=b.example");
-    let mut client = Client::new(&config, Limits::default());
-    assert_eq!(entries(client.table(Table::Allow)), Some(1));
-    let (entries, causes) = outcome(client.table(Table::Block));
+    let mut client = Client::new(&config, &NONE, Limits::default());
+    assert_eq!(entries(client.table(Table::Allow, &[])), Some(1));
+    let (entries, causes) = outcome(client.table(Table::Block, &[]));
     assert_eq!((entries, causes.len()), (None, 2), "{causes:?}");
     assert!(causes[0].contains("REFUSED") && causes[1].contains("127.0.0.1:1:"), "{causes:?}");
     drop(client);
@@ -119,8 +123,8 @@ fn a_slow_server_leaves_time_for_the_next() {
     let text = format!("DNS_SERVERS=\"{first} {second}\"\nBLOCK_LIST=b.example");
     let config = Config::parse(text.as_bytes()).unwrap();
     let limits = Limits { attempt: Duration::from_secs(2), in_flight: 2, ..Limits::default() };
-    let mut client = Client::new(&config, limits);
-    let (entries, causes) = outcome(client.table(Table::Block));
+    let mut client = Client::new(&config, &NONE, limits);
+    let (entries, causes) = outcome(client.table(Table::Block, &[]));
     assert_eq!((entries, causes.len()), (Some(2), 1), "{causes:?}");
     assert!(causes[0].ends_with("the server took longer than 2 seconds for one table"), "{causes:?}");
     drop(client);
@@ -136,9 +140,9 @@ fn the_limits_are_for_a_table_not_for_a_list_or_a_connection() {
         let connections = if wanted.is_some() { 1 } else { 2 };
         let (address, thread) = serve((0..connections).map(|_| server(3, 0, "")).collect());
         let config = config(&[address], lists);
-        let mut client = Client::new(&config, Limits { entries: most, ..Limits::default() });
+        let mut client = Client::new(&config, &NONE, Limits { entries: most, ..Limits::default() });
         for table in Table::BOTH {
-            let (entries, causes) = outcome(client.table(table));
+            let (entries, causes) = outcome(client.table(table, &[]));
             assert_eq!(entries, wanted);
             assert!(causes.iter().all(|cause| cause.contains("more than 5 entries")), "{causes:?}");
         }
@@ -151,9 +155,9 @@ fn the_limits_are_for_a_table_not_for_a_list_or_a_connection() {
 fn the_other_table_goes_on_with_a_new_connection() {
     let (address, thread) = serve(vec![server(2, 5, "a.example"), server(2, 5, "a.example")]);
     let config = config(&[address], "ALLOW_LIST=a.example\nBLOCK_LIST=b.example");
-    let mut client = Client::new(&config, Limits::default());
-    assert_eq!(entries(client.table(Table::Allow)), None);
-    assert_eq!(entries(client.table(Table::Block)), Some(2));
+    let mut client = Client::new(&config, &NONE, Limits::default());
+    assert_eq!(entries(client.table(Table::Allow, &[])), None);
+    assert_eq!(entries(client.table(Table::Block, &[])), Some(2));
     drop(client);
     thread.join().unwrap();
 }
@@ -161,13 +165,16 @@ fn the_other_table_goes_on_with_a_new_connection() {
 #[test]
 fn a_connection_that_was_closed_while_idle_is_made_again() {
     let once = |mut stream: std::net::TcpStream| {
-        let query = receive(&mut stream).unwrap();
-        send(&mut stream, &reply(&query, 0, &[(APL, hosts(0..2))]));
+        // The serial, then the list.
+        for _ in 0..2 {
+            let query = receive(&mut stream).unwrap();
+            send(&mut stream, &reply(&query, 0, &[(APL, hosts(0..2))]));
+        }
     };
     let (address, thread) = serve(vec![Box::new(once), Box::new(once)]);
     let config = config(&[address], "ALLOW_LIST=a.example\nBLOCK_LIST=b.example");
-    let mut client = Client::new(&config, Limits::default());
-    assert_eq!(entries(client.table(Table::Allow)), Some(2));
-    assert_eq!(entries(client.table(Table::Block)), Some(2));
+    let mut client = Client::new(&config, &NONE, Limits::default());
+    assert_eq!(entries(client.table(Table::Allow, &[])), Some(2));
+    assert_eq!(entries(client.table(Table::Block, &[])), Some(2));
     thread.join().unwrap();
 }

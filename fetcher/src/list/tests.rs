@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{A, AAAA, APL as APL_TYPE, PTR, TXT, answering, hosts, name, serve, wire};
+use crate::testing::{A, AAAA, APL as APL_TYPE, NONE, PTR, TXT, answering, hosts, name, serve, wire};
 use std::time::{Duration, Instant};
 
 type Records = Vec<(u16, Vec<u8>)>;
@@ -14,7 +14,7 @@ fn get(
 ) -> Result<List, Failure> {
     let (address, server) = serve(vec![answering(answer)]);
     let ends = Instant::now() + Duration::from_secs(60);
-    let mut connection = Connection::open(address, &limits, ends).unwrap();
+    let mut connection = Connection::open(address, &NONE, &limits, ends).unwrap();
     let result = fetch(&mut connection, &name(LIST), format, &limits);
     drop(connection);
     server.join().unwrap();
@@ -135,7 +135,7 @@ fn parts_have_bounds() {
     let failure = with(vec!["a.example", "b.example", "c.example"], limits.clone()).unwrap_err();
     assert_eq!(failure, Failure::TooManyParts(2));
     let failure = with(vec!["a.example", "A.example"], limits.clone()).unwrap_err();
-    assert_eq!(failure, Failure::PartTwice("A.example".to_owned()));
+    assert_eq!(failure, Failure::PartTwice("a.example".to_owned()));
     let failure = with(vec!["a.example", "BLOCK.org.example"], limits.clone()).unwrap_err();
     assert_eq!(failure, Failure::PartOfItself);
     let limits = Limits { entries: 19, ..limits };

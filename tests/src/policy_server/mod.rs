@@ -21,6 +21,7 @@ pub mod hostile;
 pub(crate) mod listener;
 pub mod policy;
 mod session;
+pub mod tsig;
 pub mod wire;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What a policy server serves: names and their records, and the answer to a question about them.
 
 use super::apl::AplItem;
+use super::tsig::Key;
 use super::wire::{
-    Data, HEADER, MAX_MESSAGE, Message, NOERROR, NXDOMAIN, Question, RECORD, SOA, Section, Style, canonical,
-    name_size,
+    Data, HEADER, MAX_MESSAGE, Message, NOERROR, NXDOMAIN, Question, RECORD, REFUSED, SOA, Section, Style,
+    canonical, name_size,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,12 +19,22 @@ pub struct Policy {
     pub style: Style,
     /// How many items `put_apl` and `put_parts` give each APL record, at least 1.
     pub items_per_record: usize,
+    /// How many records a message of a zone transfer holds, at least 1; less where they do not fit.
+    pub transfer_records: usize,
+    /// The key with which queries must be signed, and answers are.
+    pub key: Option<Key>,
     records: BTreeMap<String, Vec<Data>>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { style: Style::default(), items_per_record: ITEMS_PER_RECORD, records: BTreeMap::new() }
+        Policy {
+            style: Style::default(),
+            items_per_record: ITEMS_PER_RECORD,
+            transfer_records: usize::MAX,
+            key: None,
+            records: BTreeMap::new(),
+        }
     }
 }
 
@@ -31,6 +42,12 @@ impl Policy {
     /// A policy in which no name exists.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The policy with this key.
+    #[must_use]
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Policy { key, ..self }
     }
 
     /// Adds one record.
@@ -132,6 +149,35 @@ impl Policy {
             message.push(Section::Authority, zone, soa);
         }
         message.finish()
+    }
+
+    /// The messages of a zone transfer (RFC 5936): the zone's SOA, all other records at its name and below, the SOA
+    /// again. REFUSED if the name is no zone's.
+    pub fn transfer(&self, question: &Question) -> Vec<Vec<u8>> {
+        let zone = question.name.as_str();
+        let Some(soa) = self.zone_of(zone).filter(|(name, _)| *name == zone).map(|(_, soa)| soa) else {
+            return vec![Message::answer(question, REFUSED, self.style).finish()];
+        };
+        let inside =
+            |name: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let names = self.records.iter().filter(|(name, _)| inside(name));
+        let records = names.flat_map(|(name, records)| records.iter().map(move |data| (name.as_str(), data)));
+        let records = records.filter(|(_, data)| data.rtype() != SOA);
+        let start = || Message::answer(question, NOERROR, self.style);
+        let (mut messages, mut message, mut count) = (Vec::new(), start(), 0);
+        for (name, data) in [(zone, soa)].into_iter().chain(records).chain([(zone, soa)]) {
+            if count == self.transfer_records.max(1) || !message.push(Section::Answer, name, data) {
+                messages.push(std::mem::replace(&mut message, start()).finish());
+                assert!(
+                    message.push(Section::Answer, name, data),
+                    "{name}: a record too large for a message"
+                );
+                count = 0;
+            }
+            count += 1;
+        }
+        messages.push(message.finish());
+        messages
     }
 
     fn has_below(&self, name: &str) -> bool {

@@ -2,7 +2,8 @@
 
 use super::hostile::framed;
 use super::listener::{Client, lock};
-use super::wire::{FORMERR, Question};
+use super::tsig::Signature;
+use super::wire::{AXFR, FORMERR, Question};
 use super::{Policy, Shared};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -27,6 +28,25 @@ impl Query {
     pub fn answer(&self) -> Vec<u8> {
         self.policy.answer(&self.question)
     }
+
+    /// The same, or the zone transfer that it asks for, as it would be sent without a key.
+    pub fn messages(&self) -> Vec<Vec<u8>> {
+        match self.question.rtype {
+            AXFR => self.policy.transfer(&self.question),
+            _ => vec![self.answer()],
+        }
+    }
+
+    /// What is sent if nothing else is wanted: with a key signed, or the error of a query that is not rightly signed.
+    fn honest(&self) -> Vec<Vec<u8>> {
+        match &self.policy.key {
+            None => self.messages(),
+            Some(key) => match key.check(&self.message, &self.question) {
+                Ok(()) => key.sign(&self.message, &self.messages(), |_| Signature::Right),
+                Err(error) => vec![key.refuse(&self.message, &self.question, error, 0)],
+            },
+        }
+    }
 }
 
 /// What is done about a query.
@@ -36,6 +56,10 @@ pub enum Reply {
     Answer,
     /// Send this message, with its length in front.
     Message(Vec<u8>),
+    /// Send these messages, each with its length in front.
+    Messages(Vec<Vec<u8>>),
+    /// Send these messages, then the last one again and again until the client goes.
+    Endless(Vec<Vec<u8>>),
     /// Send these octets as they are, then close the connection.
     Broken(Vec<u8>),
     /// Send this message with its length in front, so many octets at a time, with a pause before each piece.
@@ -123,7 +147,7 @@ fn judge(message: Vec<u8>, shared: &Shared) -> Reply {
     let query = Query { question, message, number, policy: Arc::clone(&lock(&shared.policy)) };
     let behaviour = Arc::clone(&lock(&shared.behaviour));
     match behaviour(&query) {
-        Reply::Answer => Reply::Message(query.answer()),
+        Reply::Answer => Reply::Messages(query.honest()),
         other => other,
     }
 }
@@ -132,6 +156,20 @@ fn judge(message: Vec<u8>, shared: &Shared) -> Reply {
 fn perform(client: &mut Client, reply: Reply) -> io::Result<bool> {
     match reply {
         Reply::Message(message) => client.stream.write_all(&framed(&message))?,
+        Reply::Messages(messages) => {
+            for message in messages {
+                client.stream.write_all(&framed(&message))?;
+            }
+        }
+        Reply::Endless(messages) => {
+            for message in &messages {
+                client.stream.write_all(&framed(message))?;
+            }
+            let last = framed(messages.last().map_or(&[], Vec::as_slice));
+            loop {
+                client.stream.write_all(&last)?;
+            }
+        }
         Reply::Broken(octets) => {
             client.stream.write_all(&octets)?;
             client.end();

@@ -27,6 +27,8 @@ pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
 /// Type APL.
 pub const APL: u16 = 42;
+/// Type AXFR, of a question only.
+pub const AXFR: u16 = 252;
 
 /// Class IN.
 const IN: u16 = 1;
