@@ -102,11 +102,12 @@ fn notes(contents: &Contents, dropped: &PrefixSet, protected: &[Reason]) -> Vec<
 
 fn allow_violations(set: &PrefixSet, config: &Config) -> Vec<Violation> {
     let mut found = too_short(set, ("MIN_ALLOW4", config.min_allow4), ("MIN_ALLOW6", config.min_allow6));
-    let addresses = addresses4(set);
-    if addresses > u128::from(config.max_allow) {
-        let cause =
-            format!("{addresses} IPv4 addresses, more than MAX_ALLOW={}; -f allows them", config.max_allow);
-        found.push(Violation { cause, passable: true });
+    let most = u128::from(config.max_allow);
+    for (amount, what) in [(addresses4(set), "IPv4 addresses"), (sites6(set), "IPv6 networks of 48 bits")] {
+        if amount > most {
+            let cause = format!("{amount} {what}, more than MAX_ALLOW={most}; -f allows them");
+            found.push(Violation { cause, passable: true });
+        }
     }
     found
 }
@@ -156,6 +157,11 @@ fn too_short(set: &PrefixSet, (key4, min4): (&str, u8), (key6, min6): (&str, u8)
 /// The number of IPv4 addresses; the prefixes of a canonical set do not overlap.
 fn addresses4(set: &PrefixSet) -> u128 {
     set.v4().iter().map(|net| 1u128 << (32 - u32::from(net.prefix_len()))).sum()
+}
+
+/// The number of /48s, which is what a site has (RFC 6177); a longer prefix counts as one.
+fn sites6(set: &PrefixSet) -> u128 {
+    set.v6().iter().map(|net| 1u128 << 48u32.saturating_sub(u32::from(net.prefix_len()))).sum()
 }
 
 /// The number of IPv6 addresses in 2000::/3.
@@ -268,6 +274,11 @@ mod tests {
             ("192.0.0.0/15: shorter than MIN_ALLOW4=16".into(), false)
         );
         assert!(!found("2001::/31", Table::Allow, "", 0)[0].1);
+        let wide: String = (0..17).map(|n| format!("2a{n:02x}::/32 ")).collect();
+        let cause = "1114112 IPv6 networks of 48 bits, more than MAX_ALLOW=1048576; -f allows them";
+        assert_eq!(found(&wide, Table::Allow, "", 0), [(cause.into(), true)]);
+        assert_eq!(found("2a00::/32 2001:db8::1 2001:db8::2", Table::Allow, "MAX_ALLOW=65538", 0), []);
+        assert_eq!(found("2a00::/32 2001:db8::1 2001:db8::2", Table::Allow, "MAX_ALLOW=65537", 0).len(), 1);
         let cause = "131072 IPv4 addresses, more than MAX_ALLOW=65536; -f allows them";
         assert_eq!(
             found("192.0.0.0/16 192.2.0.0/16", Table::Allow, "MAX_ALLOW=65536", 0),

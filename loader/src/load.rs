@@ -23,19 +23,13 @@ pub struct Run<'a, A: Abi> {
     /// The configuration.
     pub config: &'a Config,
     /// pf, unless only files are wanted (`RELOAD_PF=no`).
-    pub pf: Option<Pf<A>>,
+    pub pf: Option<Device<A>>,
+    /// What pf has room for, if it can be asked.
+    pub limits: Option<Limits>,
     /// What is never blocked.
     pub protected: Vec<Reason>,
     /// Past the guards that let it pass, and swap even if nothing seems to have changed.
     pub force: bool,
-}
-
-/// pf, and what it has room for.
-pub struct Pf<A: Abi> {
-    /// The open device.
-    pub device: Device<A>,
-    /// Its limits.
-    pub limits: Limits,
 }
 
 /// What has to be done to bring a table and its file to its contents.
@@ -50,6 +44,8 @@ pub struct Plan {
     write: bool,
     /// An earlier run began a swap and did not end it.
     interrupted: bool,
+    /// The addresses in pf, but for the total.
+    usage: Use,
     /// What is worth saying about it, once.
     pub notes: Vec<String>,
 }
@@ -114,22 +110,48 @@ impl<A: Abi> Run<'_, A> {
         let settings = self.config.table(table);
         let write = old.as_ref() != Some(&contents);
         let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
-        let mut plan = Plan { table, contents, make: false, swap: false, write, interrupted, notes };
-        let Some(pf) = &self.pf else { return Ok(plan) };
+        let wanted = contents.len() as u64;
+        let usage = Use { total: 0, table: 0, added: wanted, wanted };
+        let mut plan = Plan { table, contents, make: false, swap: false, write, interrupted, usage, notes };
+        if self.pf.is_none() {
+            return Ok(plan);
+        }
         let count = self.count(table)?;
-        let wanted = plan.contents.len() as u64;
         plan.make = count.is_none();
         plan.swap = self.force || write || interrupted || count != Some(wanted);
         // If the file agrees with the count, what is added is what is not in the file; else it may
         // be everything.
         let known = old.filter(|old| count == Some(old.len() as u64));
-        let added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
-        let usage = Use { total: pf.device.total()?, table: count.unwrap_or(0), added, wanted };
-        if let Some(refusal) = room::refusal(pf.limits, usage).filter(|_| plan.swap) {
-            return Err(about(&settings.name, refusal));
-        }
-        plan.notes.extend(room::warning(pf.limits, usage));
+        plan.usage.added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
+        plan.usage.table = count.unwrap_or(0);
         Ok(plan)
+    }
+
+    /// Leaves out the plans that pf has no room for, each with its error, as the tables will be
+    /// worked on one after the other. Returns a note if loading the ruleset again would fail.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn make_room(&self, plans: &mut Vec<Plan>, errors: &mut Vec<Error>) -> Result<Option<String>, Error> {
+        let Some(limits) = self.limits else { return Ok(None) };
+        let mut total = match &self.pf {
+            Some(pf) => pf.total()?,
+            None => 0,
+        };
+        plans.retain(|plan| {
+            let usage = Use { total, ..plan.usage };
+            // Without pf the file is for the next boot: then nothing else is there.
+            if !plan.swap && self.pf.is_some() {
+                return true;
+            }
+            if let Some(refusal) = room::refusal(limits, usage) {
+                errors.push(about(&self.config.table(plan.table).name, refusal));
+                return false;
+            }
+            total = usage.after();
+            true
+        });
+        Ok(room::warning(limits, total))
     }
 
     /// Carries out all plans, the allow table's first, and goes on where one fails. Returns
@@ -182,12 +204,12 @@ impl<A: Abi> Run<'_, A> {
         if let Some(pf) = &self.pf {
             let name = &settings.name;
             if plan.make {
-                pf.device.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
+                pf.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
                 say(format_args!("{name}: made"));
             }
             if plan.swap {
                 new.keep();
-                match set_addresses(pf, name, &plan.contents, false) {
+                match self.set_addresses(plan, false) {
                     Ok(changes) => say(summary(name, &plan.contents, changes)),
                     // All or nothing: the table is as it was.
                     Err(error) if plan.interrupted => return Err(error),
@@ -209,17 +231,47 @@ impl<A: Abi> Run<'_, A> {
     fn count_changes(&self, plan: &Plan) -> Result<bool, Error> {
         let Plan { contents, write, make, .. } = plan;
         let settings = self.config.table(plan.table);
-        let Some(pf) = &self.pf else {
+        if self.pf.is_none() {
             let what = if *write { "would be replaced" } else { "unchanged" };
             print(format_args!("{}: {} addresses, {what}", settings.file.display(), contents.len()));
             return Ok(*write);
-        };
+        }
         let changes = match make {
             true => Changes { added: contents.len() as u64, deleted: 0, changed: 0 },
-            false => set_addresses(pf, &settings.name, contents, true)?,
+            false => self.set_addresses(plan, true)?,
         };
         print(summary(&settings.name, contents, changes));
         Ok(*write || *make || changes != Changes { added: 0, deleted: 0, changed: 0 })
+    }
+
+    fn set_addresses(&self, plan: &Plan, dry_run: bool) -> Result<Changes, Error> {
+        let name = &self.config.table(plan.table).name;
+        let Some(pf) = &self.pf else { return Err(about(name, Refusal(Errno::ENODEV).advice())) };
+        let mut addresses = Vec::with_capacity(plan.contents.len());
+        addresses.extend(plan.contents.iter().map(|(net, exception)| A::addr(net, exception)));
+        let start = Instant::now();
+        let result = pf.set_addresses(name, &mut addresses, dry_run);
+        if !dry_run {
+            say(format_args!("{name}: {} ms in pf", start.elapsed().as_millis()));
+        }
+        result.map_err(|refusal| about(name, self.refused(refusal, plan)))
+    }
+
+    /// The kernel's refusal of a swap, with the setting that helps.
+    fn refused(&self, refusal: Refusal, plan: &Plan) -> String {
+        let count = plan.contents.len();
+        match (refusal.0, self.limits) {
+            // There was room a moment ago.
+            (Errno::ENOMEM, Some(limits)) => {
+                let total = self.pf.as_ref().and_then(|pf| pf.total().ok()).unwrap_or(0);
+                room::full(limits, Use { total, ..plan.usage })
+            }
+            // OpenBSD has no limit on the length of a list, and nothing else in it can be wrong.
+            (Errno::EINVAL, _) if cfg!(target_os = "freebsd") => {
+                format!("the kernel takes no list of {count}; set the sysctl net.pf.request_maxcount to more")
+            }
+            _ => refusal.advice(),
+        }
     }
 
     /// Whether the kernel holds as many addresses as it was given.
@@ -247,7 +299,7 @@ impl<A: Abi> Run<'_, A> {
         let Some(pf) = &self.pf else { return Ok(notes) };
         for table in Table::BOTH {
             let name = &self.config.table(table).name;
-            if pf.device.table(name)?.is_none_or(|table| table.rules > 0) {
+            if pf.table(name)?.is_none_or(|table| table.rules > 0) {
                 continue;
             }
             let (way_in, way_out) = match table {
@@ -270,7 +322,7 @@ impl<A: Abi> Run<'_, A> {
     /// The number of addresses that pf has in a table; `None` if it was not made yet.
     fn count(&self, table: Table) -> Result<Option<u64>, Error> {
         let Some(pf) = &self.pf else { return Ok(None) };
-        Ok(pf.device.table(&self.config.table(table).name)?.map(|table| table.count))
+        Ok(pf.table(&self.config.table(table).name)?.map(|table| table.count))
     }
 }
 
@@ -283,38 +335,6 @@ fn read(path: &Path) -> Result<Option<Contents>, Error> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io(path, &error)),
-    }
-}
-
-fn set_addresses<A: Abi>(
-    pf: &Pf<A>,
-    name: &str,
-    contents: &Contents,
-    dry_run: bool,
-) -> Result<Changes, Error> {
-    let mut addresses = Vec::with_capacity(contents.len());
-    addresses.extend(contents.iter().map(|(net, exception)| A::addr(net, exception)));
-    let start = Instant::now();
-    let result = pf.device.set_addresses(name, &mut addresses, dry_run);
-    if !dry_run {
-        say(format_args!("{name}: {} ms in pf", start.elapsed().as_millis()));
-    }
-    result.map_err(|refusal| about(name, refused(refusal, addresses.len() as u64, pf)))
-}
-
-/// The kernel's refusal of a swap, with the setting that helps.
-fn refused<A: Abi>(refusal: Refusal, count: u64, pf: &Pf<A>) -> String {
-    match refusal.0 {
-        Errno::ENOMEM => {
-            let total = pf.device.total().unwrap_or(0);
-            let usage = Use { total, table: 0, added: count, wanted: count };
-            room::full(pf.limits, usage)
-        }
-        // OpenBSD has no limit on the length of a list, and nothing else in it can be wrong.
-        Errno::EINVAL if cfg!(target_os = "freebsd") => {
-            format!("the kernel takes no list of {count}; set the sysctl net.pf.request_maxcount to more")
-        }
-        _ => refusal.advice(),
     }
 }
 

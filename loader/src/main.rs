@@ -10,7 +10,7 @@ use common::message::{finish, misuse, print, say, set_verbose, warn};
 use common::replace::{all_names, temporary_name};
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
-use loader::load::{Pf, Plan, Run};
+use loader::load::{Plan, Run};
 use loader::pf::Device;
 use loader::room::Limits;
 use loader::{protected, said, spool, statistics};
@@ -67,7 +67,7 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
 
     // What pledge forbids later: asking for addresses, routes and limits; opening the device and
     // the spool.
-    let pf = if config.reload_pf { Some(open_pf(&config, !dry_run).map_err(one)?) } else { None };
+    let (pf, limits) = open_pf(&config, !dry_run).map_err(one)?;
     let protected = protected::reasons(&config).map_err(one)?;
     let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), fetcher.uid)));
 
@@ -80,7 +80,7 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     }
 
     // Both tables are checked and planned before either is touched.
-    let run = Run { config: &config, pf, protected, force: args.has('f') };
+    let run = Run { config: &config, pf, limits, protected, force: args.has('f') };
     let mut errors = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
@@ -97,12 +97,14 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
         errors.push(Error::new("-R", "no table has changed yet, there is no previous policy"));
     }
 
+    let warning = run.make_room(&mut plans, &mut errors).map_err(one)?;
     let changed = match dry_run {
         true => run.rehearse(&plans, &mut errors),
         false => run.carry_out(&plans, &mut errors),
     };
     if !dry_run && errors.is_empty() {
         let mut notes: Vec<String> = plans.into_iter().flat_map(|plan| plan.notes).collect();
+        notes.extend(warning);
         notes.extend(run.unused().map_err(one)?);
         said::once(&config.said_file(), &notes).map_err(one)?;
     }
@@ -141,10 +143,16 @@ fn one(error: Error) -> Vec<Error> {
     vec![error]
 }
 
-fn open_pf(config: &Config, change: bool) -> Result<Pf<Native>, Error> {
+/// Opens pf and asks for its limits. If only files are wanted, pf is asked if it can be: a file
+/// that is too large for it must not be there at the next boot.
+fn open_pf(config: &Config, change: bool) -> Result<(Option<Device<Native>>, Option<Limits>), Error> {
+    if !config.reload_pf {
+        let device = Device::<Native>::open(&config.anchor, false).ok();
+        return Ok((None, device.and_then(|device| Limits::of(&device).ok())));
+    }
     let device = Device::open(&config.anchor, change)?;
     let limits = Limits::of(&device)?;
-    Ok(Pf { device, limits })
+    Ok((Some(device), Some(limits)))
 }
 
 /// The directories for reading, because a rename is only safe when they are written out, and the

@@ -38,6 +38,13 @@ pub struct Use {
     pub wanted: u64,
 }
 
+impl Use {
+    /// In all tables, after the swap.
+    pub fn after(self) -> u64 {
+        self.total.saturating_sub(self.table).saturating_add(self.wanted)
+    }
+}
+
 /// The number of entries that are not in the old contents.
 pub fn additions(new: &Contents, old: &Contents) -> u64 {
     let mut old_entries = old.iter().peekable();
@@ -67,32 +74,27 @@ pub fn refusal(limits: Limits, use_of: Use) -> Option<String> {
 /// That there is no room.
 pub fn full(limits: Limits, use_of: Use) -> String {
     let Use { total, added, .. } = use_of;
-    let advice = advice(limits, use_of);
+    let advice = advice(limits, use_of.after().saturating_mul(2));
     format!("no room for {added} more addresses beside the {total} in all tables: {advice}")
 }
 
-/// What the next `pfctl -f` would run into: it holds the old and the new addresses side by side.
-pub fn warning(limits: Limits, use_of: Use) -> Option<String> {
-    (twice(use_of) > limits.entries).then(|| {
-        format!(
-            "no room for loading pf.conf again, which takes all addresses twice: {}",
-            advice(limits, use_of)
-        )
+/// What the next `pfctl -f` would run into with so many addresses in all tables: it holds the old
+/// and the new ones side by side.
+pub fn warning(limits: Limits, total: u64) -> Option<String> {
+    let twice = total.saturating_mul(2);
+    (twice > limits.entries).then(|| {
+        let advice = advice(limits, twice);
+        format!("no room for loading pf.conf again, which takes all addresses twice: {advice}")
     })
 }
 
-fn advice(limits: Limits, use_of: Use) -> String {
+fn advice(limits: Limits, needed: u64) -> String {
     format!(
         "the limit is {}; put \"set limit table-entries {}\" above the tables in /etc/pf.conf and run \
          pfctl -f /etc/pf.conf",
         limits.entries,
-        rounded(twice(use_of).max(limits.entries.saturating_add(1)))
+        rounded(needed.max(limits.entries.saturating_add(1)))
     )
-}
-
-/// All addresses after the swap, twice.
-fn twice(use_of: Use) -> u64 {
-    use_of.total.saturating_sub(use_of.table).saturating_add(use_of.wanted).saturating_mul(2)
 }
 
 fn rounded(number: u64) -> u64 {
@@ -156,8 +158,9 @@ mod tests {
             "no room for 50001 more addresses beside the 150000 in all tables: the limit is 200000; put \
              \"set limit table-entries 400000\" above the tables in /etc/pf.conf and run pfctl -f /etc/pf.conf"
         );
-        assert!(warning(limits, room).unwrap().starts_with("no room for loading pf.conf again"));
-        assert_eq!(warning(limits, Use { total: 100_000, table: 0, added: 0, wanted: 0 }), None);
+        assert_eq!(room.after(), 200_000);
+        assert!(warning(limits, 100_001).unwrap().starts_with("no room for loading pf.conf again"));
+        assert_eq!(warning(limits, 100_000), None);
         let freebsd = Limits { list: Some(65_535), ..limits };
         assert!(
             refusal(freebsd, room).unwrap().ends_with("set the sysctl net.pf.request_maxcount to 200000")

@@ -205,6 +205,39 @@ fn what_pf_cannot_hold_is_not_tried() {
 }
 
 #[test]
+fn room_is_counted_for_both_tables_together() {
+    let (machine, _) = ready();
+    let model = Model::new(Os::OpenBsd);
+    model.load_rules(&format!("set limit table-entries 250\n{RULES}")).unwrap();
+    machine.spool(Allow, hosts(94, 200));
+    machine.spool(Block, hosts(91, 200));
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    let wanted = "table ThreatSTOP-Block: no room for 200 more addresses beside the 200 in all tables: the limit is 250";
+    assert!(stderr(&output).contains(wanted), "{}", words(&output));
+    assert!(model.calls().iter().all(|call| call.errno == 0), "the kernel was never asked in vain");
+    assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list().len(), 200);
+    // A warning comes with the run that makes it true, and once.
+    machine.spool(Block, hosts(91, 10));
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    assert_eq!(stderr(&output).matches("no room for loading pf.conf again").count(), 1, "{}", words(&output));
+    assert!(tsload(&machine, &model, &[]).stderr.is_empty());
+}
+
+#[test]
+fn a_file_that_pf_could_not_load_at_boot_is_not_written() {
+    let (machine, model) = ready();
+    model.set_limit(50).unwrap();
+    machine.configure("BLOCK_LIST=block.example\nRELOAD_PF=no\n");
+    machine.spool(Block, hosts(91, 60));
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("no room for 60 more addresses"), "{}", words(&output));
+    assert_eq!(machine.table_file(Block), "");
+}
+
+#[test]
 fn repairs_a_table_that_somebody_emptied() {
     let (machine, model) = ready();
     assert_status(&tsload(&machine, &model, &[]), 0);
@@ -260,7 +293,7 @@ fn without_reload_only_the_files_change() {
     machine.configure("BLOCK_LIST=block.example\nRELOAD_PF=no\n");
     model.deny_open(libc::ENOENT);
     assert_status(&tsload(&machine, &model, &[]), 0);
-    assert!(model.calls().is_empty());
+    assert!(model.calls().is_empty(), "there is no pf to ask");
     assert_eq!(machine.table_file(Allow), "198.51.100.7\n");
 }
 

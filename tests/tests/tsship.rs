@@ -498,7 +498,7 @@ fn as_root_the_children_are_somebody_else() {
         command.arg("-c").arg(machine.path("etc/threatstop.conf")).args(args).output().unwrap()
     };
     // While the uploader waits for its answer, look at who is who.
-    server.set_behaviour(|_| Reply::Late(Duration::from_millis(500)));
+    server.set_behaviour(|_| Reply::Late(Duration::from_secs(2)));
     let mut command = Command::new(machine.path("bin/tsship"));
     let mut child = command.arg("-c").arg(machine.path("etc/threatstop.conf")).spawn().unwrap();
     while server.requests().is_empty() {
