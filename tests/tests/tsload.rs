@@ -1,12 +1,17 @@
 //! tsload, the real program, against the model of pf.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use common::Table::{Allow, Block};
 use tests::machine::{Machine, words};
 use tests::pf::{Action, Direction, Model, Os};
+
+#[path = "tsload/guards.rs"]
+mod guards;
+#[path = "tsload/hostile.rs"]
+mod hostile;
 
 const RULES: &str = "table <ThreatSTOP-Block> persist\ntable <ThreatSTOP-Allow> persist\n\
     pass in quick from <ThreatSTOP-Allow>\nblock in quick from <ThreatSTOP-Block>\npass";
@@ -164,80 +169,6 @@ fn a_failure_at_any_call_is_repaired_by_the_next_run() {
 }
 
 #[test]
-fn the_guards_hold_and_only_some_let_force_pass() {
-    let (machine, model) = ready();
-    machine.spool(Block, hosts(91, 5000));
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    let table = || model.table("", "ThreatSTOP-Block").unwrap().list();
-    let refused = |prefixes: &[String], args: &[&str], cause: &str| {
-        machine.spool(Block, prefixes);
-        let output = tsload(&machine, &model, args);
-        assert_status(&output, 1);
-        assert!(stderr(&output).contains(cause), "{cause}: {}", words(&output));
-        assert_eq!(table().len(), 5000);
-    };
-    refused(
-        &hosts(91, 2000),
-        &[],
-        "2000 prefixes after 5000: shrinks by more than MAX_SHRINK=50 %; -f takes it",
-    );
-    refused(&[], &[], "nothing to block, though BLOCK_LIST is set; -f empties the table");
-    // Decoys inside protected networks do not count.
-    refused(&hosts(10, 5000), &[], "nothing to block, though BLOCK_LIST is set");
-    refused(&["0.0.0.0/0".to_owned()], &["-f"], "0.0.0.0/0: shorter than MIN_PREFIX4=8");
-    // The table file is gone: what the kernel holds is what may not shrink.
-    fs::remove_file(machine.path("db/ThreatSTOP-Block.pftable")).unwrap();
-    refused(&hosts(91, 2000), &[], "2000 prefixes after 5000");
-    assert_status(&tsload(&machine, &model, &["-f"]), 0);
-    assert_eq!(table().len(), 2000);
-}
-
-#[test]
-fn what_pf_cannot_hold_is_not_tried() {
-    let (machine, model) = ready();
-    model.set_limit(50).unwrap();
-    machine.spool(Block, hosts(91, 51));
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 1);
-    assert!(stderr(&output).contains("no room for 51 more addresses"), "{}", words(&output));
-    assert!(model.calls().iter().all(|call| call.errno == 0), "{:?}", model.calls());
-    assert_eq!(machine.table_file(Block), "");
-}
-
-#[test]
-fn room_is_counted_for_both_tables_together() {
-    let (machine, _) = ready();
-    let model = Model::new(Os::OpenBsd);
-    model.load_rules(&format!("set limit table-entries 250\n{RULES}")).unwrap();
-    machine.spool(Allow, hosts(94, 200));
-    machine.spool(Block, hosts(91, 200));
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 1);
-    let wanted = "table ThreatSTOP-Block: no room for 200 more addresses beside the 200 in all tables: the limit is 250";
-    assert!(stderr(&output).contains(wanted), "{}", words(&output));
-    assert!(model.calls().iter().all(|call| call.errno == 0), "the kernel was never asked in vain");
-    assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list().len(), 200);
-    // A warning comes with the run that makes it true, and once.
-    machine.spool(Block, hosts(91, 10));
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 0);
-    assert_eq!(stderr(&output).matches("no room for loading pf.conf again").count(), 1, "{}", words(&output));
-    assert!(tsload(&machine, &model, &[]).stderr.is_empty());
-}
-
-#[test]
-fn a_file_that_pf_could_not_load_at_boot_is_not_written() {
-    let (machine, model) = ready();
-    model.set_limit(50).unwrap();
-    machine.configure("BLOCK_LIST=block.example\nRELOAD_PF=no\n");
-    machine.spool(Block, hosts(91, 60));
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 1);
-    assert!(stderr(&output).contains("no room for 60 more addresses"), "{}", words(&output));
-    assert_eq!(machine.table_file(Block), "");
-}
-
-#[test]
 fn repairs_a_table_that_somebody_emptied() {
     let (machine, model) = ready();
     assert_status(&tsload(&machine, &model, &[]), 0);
@@ -306,202 +237,6 @@ fn tables_in_an_anchor() {
     assert_eq!(model.table("tspf/inner", "ThreatSTOP-Block").unwrap().list(), POLICY);
 }
 
-#[test]
-fn protected_networks_are_exceptions() {
-    let (machine, model) = ready();
-    machine.configure("BLOCK_LIST=block.example\nNEVER_BLOCK=\"64.1.0.0/16 64.2.3.0/24 65.0.0.0/8\"\n");
-    machine.spool(Block, ["64.0.0.0/8", "65.1.2.3/32"]);
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 0);
-    let wanted = ["64.0.0.0/8", "!64.1.0.0/16", "!64.2.3.0/24"];
-    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), wanted);
-    assert_eq!(machine.table_file(Block), wanted.join("\n") + "\n");
-    assert!(!model.matches("", "ThreatSTOP-Block", "64.1.1.1".parse().unwrap()));
-    assert!(model.matches("", "ThreatSTOP-Block", "64.3.1.1".parse().unwrap()));
-    // Said once, and again only when it changes.
-    let said = stderr(&output);
-    assert!(
-        said.contains(
-            "tsload: 65.0.0.0/8 is not blocked (NEVER_BLOCK): listed prefixes in it are left out\n"
-        ),
-        "{said}"
-    );
-    assert!(
-        said.contains("64.1.0.0/16 is not blocked (NEVER_BLOCK): it is exempted from a listed prefix"),
-        "{said}"
-    );
-    machine.spool(Block, ["64.0.0.0/8", "65.1.2.3/32", "91.0.0.1/32"]);
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 0);
-    assert!(output.stderr.is_empty(), "{}", words(&output));
-    machine.spool(Block, ["64.0.0.0/8", "91.0.0.1/32"]);
-    let output = tsload(&machine, &model, &[]);
-    assert!(
-        !stderr(&output).contains("65.0.0.0/8") && stderr(&output).contains("64.1.0.0/16"),
-        "{}",
-        words(&output)
-    );
-}
-
-#[test]
-fn this_machine_is_not_cut_off() {
-    let addresses = nix::ifaddrs::getifaddrs().unwrap().filter_map(|interface| {
-        let address = interface.address?.as_sockaddr_in()?.ip();
-        (!address.is_loopback()).then_some(address)
-    });
-    let own: Vec<std::net::Ipv4Addr> = addresses.collect();
-    let Some(address) = own.first() else {
-        return tests::machine::skip("an IPv4 address beside 127.0.0.1");
-    };
-    let (machine, model) = ready();
-    machine.configure("BLOCK_LIST=block.example\nNEVER_BLOCK=\n");
-    machine.spool(Block, [format!("{}.0.0.0/8", address.octets()[0])]);
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    assert!(!model.matches("", "ThreatSTOP-Block", (*address).into()));
-    assert!(model.table("", "ThreatSTOP-Block").unwrap().list().len() > 1);
-}
-
-#[test]
-fn a_table_without_rules_is_said_once() {
-    let (machine, _) = ready();
-    let model = Model::new(Os::OpenBsd);
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 0);
-    let said = stderr(&output);
-    for line in [
-        "tsload: table ThreatSTOP-Allow: no rule refers to it; put \"pass in quick from <ThreatSTOP-Allow>\" and",
-        "tsload: table ThreatSTOP-Block: no rule refers to it; put \"block drop in log quick from <ThreatSTOP-Block>\" and",
-    ] {
-        assert!(said.contains(line), "{said}");
-    }
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 2);
-    assert!(output.stderr.is_empty(), "{}", words(&output));
-    model.load_rules(RULES).unwrap();
-    assert!(tsload(&machine, &model, &["-f"]).stderr.is_empty());
-    model.load_rules("table <ThreatSTOP-Block> persist\ntable <ThreatSTOP-Allow> persist\npass").unwrap();
-    assert!(stderr(&tsload(&machine, &model, &[])).contains("no rule refers to it"));
-}
-
-#[test]
-fn room_is_counted_before_the_kernel_is_asked() {
-    let (machine, model) = ready();
-    model.load_rules(&format!("set limit table-entries 250\n{RULES}")).unwrap();
-    machine.spool(Block, hosts(91, 100));
-    // Twice 101 addresses fit; loading pf.conf again is no problem.
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 0);
-    assert!(output.stderr.is_empty(), "{}", words(&output));
-    // 100 other addresses fit beside the old ones, 150 do not.
-    machine.spool(Block, hosts(92, 150));
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 1);
-    let wanted = "no room for 150 more addresses beside the 101 in all tables: the limit is 250";
-    assert!(stderr(&output).contains(wanted), "{}", words(&output));
-    // What stays needs no room: 60 more beside the 100.
-    machine.spool(Block, hosts(91, 160));
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 0);
-    assert!(stderr(&output).contains("no room for loading pf.conf again"), "{}", words(&output));
-    assert!(model.calls().iter().all(|call| call.errno == 0), "the kernel was never asked in vain");
-}
-
-/// Runs tsload on a spool that it must refuse: it names the cause and touches nothing.
-#[track_caller]
-fn assert_refused(change: impl Fn(&Machine), cause: &str) {
-    let (machine, model) = ready();
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    change(&machine);
-    let (files, table) = (machine.snapshot("db"), model.table("", "ThreatSTOP-Block"));
-    let swapped = swaps(&model);
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 1);
-    assert!(stderr(&output).contains(cause), "wanted {cause:?}: {}", words(&output));
-    assert!(stderr(&output).starts_with("tsload: "), "{}", words(&output));
-    assert_eq!(machine.snapshot("db"), files);
-    assert_eq!(model.table("", "ThreatSTOP-Block"), table);
-    assert_eq!(swaps(&model), swapped, "no swap");
-}
-
-const BLOCK: &str = "db/threatstop/policy/block.pftable";
-
-#[test]
-fn refuses_a_hostile_spool() {
-    for (text, cause) in [
-        ("self", "line 3: not a numeric prefix"),
-        ("www.example.com", "line 3: not a numeric prefix"),
-        ("!192.0.2.0/24", "line 3: not a numeric prefix"),
-        ("192.0.2.1/24", "line 3: address bits set beyond the prefix length"),
-        ("192.0.2.0/24\n192.0.1.0/24", "line 4: not in ascending order"),
-        ("0.0.0.0/0", "0.0.0.0/0: shorter than MIN_PREFIX4=8"),
-    ] {
-        let spool = |machine: &Machine| machine.spool(Block, text.lines());
-        assert_refused(spool, &format!("policy/block.pftable: {cause}"));
-    }
-    let write = |text: &'static str| move |machine: &Machine| machine.write(BLOCK, text);
-    assert_refused(write("192.0.2.0/24\n"), "line 1: not \"# tspf 1 block\"");
-    assert_refused(
-        write("# tspf 1 allow\n# settings 0123456789abcdef\n# end 0\n"),
-        "line 1: not \"# tspf 1 block\"",
-    );
-    assert_refused(
-        write("# tspf 1 block\n# settings 0123456789abcdef\n192.0.2.0/24\n"),
-        "without \"# end\": cut off",
-    );
-    assert_refused(
-        write("# tspf 1 block\n# settings 0123456789abcdef\n# end 7\n"),
-        "line 3: not \"# end 0\"",
-    );
-    assert_refused(write(""), "cut off");
-    assert_refused(|machine| machine.spool(Block, [""; 0]), "nothing to block, though BLOCK_LIST is set");
-}
-
-#[test]
-fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
-    let remove = |machine: &Machine| fs::remove_file(machine.path(BLOCK)).unwrap();
-    assert_refused(remove, "no policy there yet; run tsfetch");
-    let link = |machine: &Machine| {
-        remove(machine);
-        machine.write("db/other", "x");
-        symlink(machine.path("db/other"), machine.path(BLOCK)).unwrap();
-    };
-    assert_refused(link, "a symbolic link");
-    let fifo = |machine: &Machine| {
-        remove(machine);
-        nix::unistd::mkfifo(&machine.path(BLOCK), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        machine.own(&machine.path(BLOCK));
-    };
-    assert_refused(fifo, "not a regular file");
-    let second = |machine: &Machine| fs::hard_link(machine.path(BLOCK), machine.path("db/second")).unwrap();
-    assert_refused(second, "has 2 names");
-    if nix::unistd::geteuid().is_root() {
-        let foreign =
-            |machine: &Machine| std::os::unix::fs::chown(machine.path(BLOCK), Some(1), None).unwrap();
-        assert_refused(foreign, "owned by uid 1, not by the fetcher's, 65534");
-    } else {
-        tests::machine::skip("root, for a file of another owner");
-    }
-    for path in [
-        "db",
-        "db/threatstop",
-        "db/threatstop/lock",
-        BLOCK,
-        "db/ThreatSTOP-Block.pftable",
-        "etc/threatstop.conf",
-    ] {
-        let open_to_all = |machine: &Machine| {
-            fs::set_permissions(machine.path(path), fs::Permissions::from_mode(0o777)).unwrap();
-        };
-        assert_refused(open_to_all, "group or others may write it");
-    }
-    let linked_table = |machine: &Machine| {
-        fs::rename(machine.path("db/ThreatSTOP-Block.pftable"), machine.path("db/elsewhere")).unwrap();
-        symlink(machine.path("db/elsewhere"), machine.path("db/ThreatSTOP-Block.pftable")).unwrap();
-        machine.spool(Block, ["192.0.2.0/24"]);
-    };
-    assert_refused(linked_table, "name the file itself, not a link");
-}
-
 /// The run that would repair an interrupted swap fails too, and then nothing seems to be left to do.
 #[test]
 fn the_sign_of_an_interrupted_swap_outlives_a_run_that_fails() {
@@ -518,90 +253,6 @@ fn the_sign_of_an_interrupted_swap_outlives_a_run_that_fails() {
     assert_status(&tsload(&machine, &model, &[]), 0);
     assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 100));
     assert_status(&tsload(&machine, &model, &[]), 2);
-}
-
-#[test]
-fn what_is_protected_now_stays_so_when_going_back() {
-    let (machine, model) = ready();
-    machine.spool(Block, ["64.0.0.0/8", "203.0.113.0/24"]);
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    machine.configure("BLOCK_LIST=block.example\nNEVER_BLOCK=\"203.0.113.0/24 64.1.0.0/16\"\n");
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    let now = ["64.0.0.0/8", "!64.1.0.0/16"];
-    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), now);
-    tsload(&machine, &model, &["-R"]);
-    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), now, "not what is protected by now");
-}
-
-/// The fetcher is somebody else's by now: it swaps the file for links, fifos, directories and half files as fast as it can.
-/// No run hangs, and the table only ever holds one of the two policies that were spooled whole.
-#[test]
-fn a_fetcher_that_swaps_its_file_under_our_hands_gains_nothing() {
-    let (machine, model) = ready();
-    let policies = [hosts(91, 200), hosts(92, 300)];
-    machine.write("db/secret", "64.0.0.1/32\n");
-    for (index, policy) in policies.iter().enumerate() {
-        machine.spool(Block, policy);
-        fs::copy(machine.path(BLOCK), machine.path(&format!("db/good{index}"))).unwrap();
-    }
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let mut loads = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (spool, next) = (machine.path(BLOCK), machine.path("db/next"));
-            for round in 0.. {
-                if stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    break;
-                }
-                let _ = fs::remove_file(&next);
-                let _ = fs::remove_dir(&next);
-                match round % 6 {
-                    0 => symlink(machine.path("db/secret"), &next).unwrap(),
-                    1 => nix::unistd::mkfifo(&next, nix::sys::stat::Mode::S_IRWXU).unwrap(),
-                    2 => fs::create_dir(&next).unwrap(),
-                    3 => fs::hard_link(machine.path("db/secret"), &next).unwrap(),
-                    // A file that is written while it may be read, and cut again.
-                    good => {
-                        let whole = fs::read(machine.path(&format!("db/good{}", good - 4))).unwrap();
-                        fs::write(&next, &whole[..whole.len() / 2]).unwrap();
-                        machine.own(&next);
-                        let _ = fs::remove_dir(&spool);
-                        let _ = fs::rename(&next, &spool);
-                        let _ = fs::write(&spool, &whole);
-                        let _ = fs::OpenOptions::new()
-                            .write(true)
-                            .open(&spool)
-                            .and_then(|file| file.set_len(whole.len() as u64 - 5));
-                        let _ = fs::write(&spool, &whole);
-                        continue;
-                    }
-                }
-                let _ = fs::remove_dir(&spool);
-                let _ = fs::rename(&next, &spool);
-            }
-        });
-        for _ in 0..60 {
-            let output = tsload(&machine, &model, &["-f"]);
-            assert!(matches!(output.status.code(), Some(0 | 1)), "{}", words(&output));
-            assert!(!words(&output).contains("64.0.0.1"), "{}", words(&output));
-            let table = model.table("", "ThreatSTOP-Block").unwrap().list();
-            assert!(policies.contains(&table), "{} entries", table.len());
-            loads += usize::from(output.status.success());
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    });
-    println!("{loads} of 60 runs met a whole policy");
-}
-
-#[test]
-fn one_bad_table_does_not_stop_the_other() {
-    let (machine, model) = ready();
-    machine.write(BLOCK, "rubbish\n");
-    let output = tsload(&machine, &model, &[]);
-    assert_status(&output, 1);
-    assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.7/32"]);
-    assert!(!machine.path("db/ThreatSTOP-Block.pftable").exists());
 }
 
 #[test]
@@ -732,35 +383,4 @@ fn misuse_prints_the_usage() {
         words(&output)
     );
     assert!(stderr(&output).contains("line 5: MIN_PREFIX4: 77: not a number"), "{}", words(&output));
-}
-
-/// As root, as cron runs it: root's directories and files, and a spool of the fetcher's, no other's.
-#[test]
-fn as_root_only_the_fetchers_spool_is_taken() {
-    use std::os::unix::fs::{MetadataExt, chown};
-    if !nix::unistd::geteuid().is_root() {
-        return tests::machine::skip("root");
-    }
-    let (machine, model) = ready();
-    machine.configure("BLOCK_LIST=block.example\nFETCH_USER=nobody\n");
-    for path in ["etc/threatstop.conf", "db", "db/threatstop", "db/threatstop/lock"] {
-        chown(machine.path(path), Some(0), Some(0)).unwrap();
-    }
-    let root = || {
-        let mut command = std::process::Command::new(machine.path("bin/tsload"));
-        model.run(command.arg("-c").arg(machine.path("etc/threatstop.conf"))).unwrap()
-    };
-    assert_status(&root(), 0);
-    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
-    for name in ["db/ThreatSTOP-Block.pftable", "db/ThreatSTOP-Allow.pftable", "db/threatstop/lock/tsload"] {
-        let metadata = machine.path(name).metadata().unwrap();
-        assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o600), "{name}");
-    }
-    assert_status(&root(), 2);
-    machine.spool(Block, &POLICY[..2]);
-    chown(machine.path(BLOCK), Some(0), None).unwrap();
-    let output = root();
-    assert_status(&output, 1);
-    assert!(stderr(&output).contains("owned by uid 0, not by the fetcher's, 65534"), "{}", words(&output));
-    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
 }
