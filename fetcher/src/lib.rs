@@ -13,6 +13,7 @@ pub mod axfr;
 pub mod check;
 pub mod chunk;
 pub mod client;
+pub mod compare;
 pub mod connection;
 pub mod credentials;
 pub mod failure;

@@ -101,8 +101,8 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     privilege::drop_to(&account).map_err(failed)?;
     say_note();
     sandbox::unveil(&[(&config.policy_dir(), "rwc")]).map_err(failed)?;
-    // rpath: the spool files of the last run. wpath cpath: the new ones, later. inet: sockets and their time limits. dns: the
-    // name of a server.
+    // rpath: the spool files of the last run. wpath cpath: the new ones, later. inet: sockets and
+    // their time limits. dns: the name of a server.
     sandbox::pledge("stdio rpath wpath cpath inet dns").map_err(failed)?;
     let mut client = Client::new(&config, &credentials, limits);
     let policies = Table::BOTH.map(|table| (table, table::fetch(&mut client, &config, table)));

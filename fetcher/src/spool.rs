@@ -12,6 +12,7 @@ use common::{Error, Table};
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
+use crate::compare;
 use crate::soa::Serial;
 
 /// The mode of a spool file.
@@ -72,7 +73,7 @@ fn content(out: &mut dyn Write, header: &Header<'_>, set: &PrefixSet) -> io::Res
 /// fetcher's with its mode, under one name. Anything else, root's too, is worth a replacement.
 fn is_there(path: &Path, header: &Header<'_>, set: &PrefixSet) -> io::Result<bool> {
     let Some(file) = open(path)? else { return Ok(false) };
-    replace::holds(file, |out| content(out, header, set))
+    compare::holds(file, |out| content(out, header, set))
 }
 
 /// The file, if it is as tsload wants it.
