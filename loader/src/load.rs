@@ -60,9 +60,10 @@ impl<A: Abi> Run<'_, A> {
         let set = spool::read(spool, &path, table).map_err(one)?;
         let old = self.old(table);
         let in_file = old.as_ref().map_or(0, |old| old.prefixes.len());
-        let in_kernel = usize::try_from(self.count(table).map_err(one)?.unwrap_or(0)).unwrap_or(usize::MAX);
+        let count = self.count(table).map_err(one)?;
+        let in_kernel = usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX);
         let checked = guard::check(set, table, self.config, &self.protected, in_file.max(in_kernel));
-        self.pass(checked, &path, table, old)
+        self.pass(checked, &path, table, old, count)
     }
 
     /// Plans what passed the guards.
@@ -72,6 +73,7 @@ impl<A: Abi> Run<'_, A> {
         path: &Path,
         table: Table,
         old: Option<Contents>,
+        count: Option<u64>,
     ) -> Result<Plan, Vec<Error>> {
         let Checked { contents, violations, notes } = checked;
         let violations: Vec<Error> = violations
@@ -82,7 +84,7 @@ impl<A: Abi> Run<'_, A> {
         if !violations.is_empty() {
             return Err(violations);
         }
-        self.compare(table, contents, notes, old).map_err(one)
+        Ok(self.compare(table, contents, notes, old, count))
     }
 
     /// Plans how to load again what a table held before its last change, from its `.1`; `None` if
@@ -94,7 +96,8 @@ impl<A: Abi> Run<'_, A> {
         let path = previous_name(&self.config.table(table).file);
         let Some(previous) = read(&path).map_err(one)? else { return Ok(None) };
         let checked = guard::check_again(previous, table, self.config, &self.protected);
-        self.pass(checked, &path, table, self.old(table)).map(Some)
+        let count = self.count(table).map_err(one)?;
+        self.pass(checked, &path, table, self.old(table), count).map(Some)
     }
 
     /// Compares the contents with the table's file and with the number of addresses that the
@@ -106,7 +109,8 @@ impl<A: Abi> Run<'_, A> {
         contents: Contents,
         notes: Vec<String>,
         old: Option<Contents>,
-    ) -> Result<Plan, Error> {
+        count: Option<u64>,
+    ) -> Plan {
         let settings = self.config.table(table);
         let write = old.as_ref() != Some(&contents);
         let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
@@ -114,9 +118,8 @@ impl<A: Abi> Run<'_, A> {
         let usage = Use { total: 0, table: 0, added: wanted, wanted };
         let mut plan = Plan { table, contents, make: false, swap: false, write, interrupted, usage, notes };
         if self.pf.is_none() {
-            return Ok(plan);
+            return plan;
         }
-        let count = self.count(table)?;
         plan.make = count.is_none();
         plan.swap = self.force || write || interrupted || count != Some(wanted);
         // If the file agrees with the count, what is added is what is not in the file; else it may
@@ -124,7 +127,7 @@ impl<A: Abi> Run<'_, A> {
         let known = old.filter(|old| count == Some(old.len() as u64));
         plan.usage.added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
         plan.usage.table = count.unwrap_or(0);
-        Ok(plan)
+        plan
     }
 
     /// Leaves out the plans that pf has no room for, each with its error, as the tables will be
