@@ -1,7 +1,7 @@
 //! Who owns a file and who may write it.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -77,6 +77,20 @@ pub fn open(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Reads all of a file of at most so many octets, which it opens as `open` does.
+///
+/// # Errors
+/// As for `open`; it cannot be read, or is larger.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let mut octets = Vec::new();
+    let limited = open(path)?.take(most.saturating_add(1)).read_to_end(&mut octets);
+    let size = limited.map_err(|error| Error::io(path, &error))?;
+    if size as u64 > most {
+        return Err(Error::new(path.display(), format!("larger than {most} octets")));
+    }
+    Ok(octets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +105,10 @@ mod tests {
             std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             assert_eq!(open(&path).is_ok(), good, "mode {mode:o}");
         }
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(read(&path, 4).unwrap_err().to_string().ends_with("larger than 4 octets"));
         std::fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(open(&path).unwrap_err().to_string().ends_with("not a regular file"));

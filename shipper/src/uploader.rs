@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::config::Config;
 use common::privilege::{self, Account};
-use common::{Error, message, owner, sandbox};
+use common::{Error, message, sandbox};
 
 use crate::hex;
 use crate::post::Poster;
@@ -21,9 +21,6 @@ pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// How much longer the collector waits before it kills an uploader that has lost count of time.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The largest file of certificates that is read, in octets.
-const MAX_CERTIFICATES: u64 = 4 << 20;
 
 /// A question: the text's number among the inherited descriptors, and its log's digest.
 const QUESTION: usize = 4 + 32;
@@ -97,23 +94,14 @@ impl Target {
     /// The target that the configuration names. Reads `CA_FILE`, but does not look inside.
     ///
     /// # Errors
-    /// `CA_FILE` cannot be read, is no smaller than 4 MiB, or others may change it.
+    /// `CA_FILE` cannot be read, is larger than 4 MiB, or others may change it.
     pub fn new(config: &Config) -> Result<Target, Error> {
-        let path = &config.ca_file;
-        let mut certificates = Vec::new();
-        owner::open(path)?
-            .take(MAX_CERTIFICATES)
-            .read_to_end(&mut certificates)
-            .map_err(|error| Error::io(path, &error))?;
-        if certificates.len() as u64 == MAX_CERTIFICATES {
-            return Err(Error::new(path.display(), "too large for a file of certificates"));
-        }
         Ok(Target {
             url: config.url.clone(),
             id: (config.upload_id_field.clone(), config.device_id.clone()),
             file_field: config.upload_file_field.clone(),
             proxy: config.proxy.clone(),
-            certificates,
+            certificates: config.certificates()?,
         })
     }
 }

@@ -6,7 +6,6 @@ mod keys;
 mod syntax;
 mod values;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -20,6 +19,9 @@ pub const DEFAULT_PATH: &str = "/usr/local/etc/threatstop.conf";
 
 /// The largest configuration file that is read, in octets.
 const MAX_SIZE: u64 = 256 * 1024;
+
+/// The largest file of certificates that is read, in octets.
+const MAX_CERTIFICATES: u64 = 4 << 20;
 
 /// The two tables of the policy, in the order in which they are worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct Config {
     pub device_id: String,
     /// Name servers in the order in which they are tried (`DNS_SERVERS`, `DNS_PORT`).
     pub dns_servers: Vec<Endpoint>,
-    /// The port of name servers given without one (`DNS_PORT`).
+    /// The port of name servers given without one (`DNS_PORT`); if it is not set, the usual one.
     pub dns_port: u16,
     /// DNS over TLS (`DNS_TLS`).
     pub dns_tls: bool,
@@ -135,15 +137,7 @@ impl Config {
     /// # Errors
     /// Every problem there is, each with file, line and key.
     pub fn load(path: &Path) -> Result<Config, Vec<Error>> {
-        let mut octets = Vec::new();
-        owner::open(path)
-            .and_then(|file| {
-                file.take(MAX_SIZE + 1).read_to_end(&mut octets).map_err(|error| Error::io(path, &error))
-            })
-            .map_err(|error| vec![error])?;
-        if octets.len() as u64 > MAX_SIZE {
-            return Err(vec![Error::new(path.display(), format!("larger than {MAX_SIZE} octets"))]);
-        }
+        let octets = owner::read(path, MAX_SIZE).map_err(|error| vec![error])?;
         Config::parse(&octets)
             .map_err(|problems| problems.iter().map(|problem| Error::new(path.display(), problem)).collect())
     }
@@ -202,6 +196,19 @@ impl Config {
     /// Every key with its effective value, as it would stand in the file.
     pub fn effective(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         keys::KEYS.iter().map(|key| (key.name, (key.show)(self)))
+    }
+
+    /// The port on which name servers usually listen: 853 for DNS over TLS (RFC 7858), else 53.
+    pub fn usual_dns_port(&self) -> u16 {
+        if self.dns_tls { 853 } else { 53 }
+    }
+
+    /// Reads `CA_FILE`, which others may not change. What is in it is not looked at.
+    ///
+    /// # Errors
+    /// It cannot be read, others may change it, or it is larger than 4 MiB.
+    pub fn certificates(&self) -> Result<Vec<u8>, Error> {
+        owner::read(&self.ca_file, MAX_CERTIFICATES)
     }
 
     /// Where tsfetch leaves the policy: `SPOOL_DIR/policy`.
@@ -287,6 +294,9 @@ impl Config {
 
     /// Completes values that depend on other keys.
     fn finish(&mut self) {
+        if !self.is_set("DNS_PORT") {
+            self.dns_port = self.usual_dns_port();
+        }
         for server in &mut self.dns_servers {
             server.port.get_or_insert(self.dns_port);
         }

@@ -46,6 +46,20 @@ fn reads_a_file_of_the_old_scripts() {
 }
 
 #[test]
+fn tls_has_a_port_of_its_own() {
+    let ports = |text: &str| {
+        let config = parse(&format!("DNS_SERVERS=\"ns.example 192.0.2.1:5353\"\n{text}"));
+        let shown = config.effective().find(|(key, _)| *key == "DNS_PORT").unwrap().1;
+        assert_eq!(shown, config.dns_port.to_string());
+        (config.dns_servers[0].port.unwrap(), config.dns_servers[1].port.unwrap())
+    };
+    assert_eq!(ports(""), (53, 5353));
+    assert_eq!(ports("DNS_TLS=yes"), (853, 5353));
+    assert_eq!(ports("DNS_PORT=8853\nDNS_TLS=yes"), (8853, 5353));
+    assert_eq!(ports("DNS_TLS=yes\nDNS_PORT=53"), (53, 5353));
+}
+
+#[test]
 fn reports_all_problems_at_once() {
     let found = problems(
         "OUT_DIR=db\nNO_SUCH=1\n\nDNS_PORT=5353\nDNS_PORT=53\nMIN_PREFIX4=40\nbad line\nDNS_TLS=maybe\n",
