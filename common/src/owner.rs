@@ -80,11 +80,19 @@ pub fn open(path: &Path) -> Result<File, Error> {
 /// Reads all of a file of at most so many octets, which it opens as `open` does.
 ///
 /// # Errors
-/// As for `open`; it cannot be read, or is larger.
+/// As for `open` and `content`.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    content(path, open(path)?, most)
+}
+
+/// Reads all of an open file of at most so many octets; `path` is for errors.
+///
+/// # Errors
+/// It cannot be read, or is larger.
+pub fn content(path: &Path, file: File, most: u64) -> Result<Vec<u8>, Error> {
     let mut octets = Vec::new();
-    let limited = open(path)?.take(most.saturating_add(1)).read_to_end(&mut octets);
-    let size = limited.map_err(|error| Error::io(path, &error))?;
+    let read = file.take(most.saturating_add(1)).read_to_end(&mut octets);
+    let size = read.map_err(|error| Error::io(path, &error))?;
     if size as u64 > most {
         return Err(Error::new(path.display(), format!("larger than {most} octets")));
     }

@@ -127,6 +127,11 @@ impl Transfer {
         Ok(self.is_over)
     }
 
+    /// How many items came so far, negated ones too.
+    pub fn entries(&self) -> usize {
+        self.entries.saturating_add(self.chunk.entries())
+    }
+
     /// Ends the transfer; called when the server has no more to say as well.
     ///
     /// # Errors
@@ -173,7 +178,7 @@ impl Transfer {
             }
             _ => {}
         }
-        let entries = self.entries.saturating_add(self.chunk.entries());
+        let entries = self.entries();
         if entries.saturating_add(self.glue.servers.len()) > self.most {
             return Err(Failure::TooManyEntries(self.most));
         }

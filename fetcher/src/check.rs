@@ -8,7 +8,7 @@ use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::server::{self, Server};
+use crate::server::Server;
 
 /// Tests every configured server with every list and prints what it finds; what is wrong goes to
 /// standard error.
@@ -50,12 +50,12 @@ impl<'a> Check<'a> {
         let servers = match self.client.servers(endpoint) {
             Ok(servers) => servers,
             Err(failure) => {
-                self.warn(first, &server::name(endpoint), &failure);
+                self.warn(first, &self.client.name(endpoint), &failure);
                 return false;
             }
         };
         for server in servers {
-            let lists = match self.client.connect(server.address) {
+            let lists = match self.client.connect(&server) {
                 Ok(connection) => self.lists(&server, connection),
                 Err(failure) => Err((first, failure)),
             };
@@ -86,7 +86,7 @@ impl<'a> Check<'a> {
             for list in self.config.table(table).lists.iter().map(String::as_str) {
                 let mut connection = match open.take() {
                     Some(connection) => connection,
-                    None => self.client.connect(server.address).map_err(|failure| (list, failure))?,
+                    None => self.client.connect(server).map_err(|failure| (list, failure))?,
                 };
                 match self.client.list(&mut connection, list) {
                     Ok(got) => {

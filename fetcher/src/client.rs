@@ -3,7 +3,6 @@
 //! A table's lists come from one server. If that one is out of reach or out of order, or does not
 //! know us, the next one is asked for all of them; a fault of a list itself fails the table.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use common::config::{Config, Endpoint, Table};
@@ -16,7 +15,7 @@ use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::list::{self, List};
-use crate::server::{self, Resolver, Server};
+use crate::server::{Resolver, Server};
 use crate::soa::Serial;
 
 /// A run's way to the servers.
@@ -36,7 +35,8 @@ impl<'a> Client<'a> {
     pub fn new(config: &'a Config, credentials: &'a Credentials, limits: Limits) -> Client<'a> {
         let now = Instant::now();
         let run_ends = now.checked_add(limits.run).unwrap_or(now);
-        Client { config, credentials, limits, run_ends, resolver: Resolver::default(), open: None }
+        let resolver = Resolver::new(config.usual_dns_port());
+        Client { config, credentials, limits, run_ends, resolver, open: None }
     }
 
     /// Gets all lists of a table, in their order; `None` if that failed. In both cases also what
@@ -68,14 +68,14 @@ impl<'a> Client<'a> {
         }
         for endpoint in &self.config.dns_servers {
             let servers = self.servers(endpoint).unwrap_or_else(|failure| {
-                causes.push(cause(first, &server::name(endpoint), &failure));
+                causes.push(cause(first, &self.name(endpoint), &failure));
                 Vec::new()
             });
             for server in servers {
                 if tried == Some(server.address) {
                     continue;
                 }
-                let result = self.connect(server.address).map_err(|failure| (first, failure));
+                let result = self.connect(&server).map_err(|failure| (first, failure));
                 let result = result.and_then(|connection| {
                     message::say(format_args!("Using DNS Server {}", server.name));
                     self.lists(&server, connection, table, last)
@@ -94,6 +94,11 @@ impl<'a> Client<'a> {
         None
     }
 
+    /// The name of a server as it is configured; the port only if it is not the usual one.
+    pub fn name(&self, endpoint: &Endpoint) -> String {
+        self.resolver.name(endpoint)
+    }
+
     /// A server at each of its addresses.
     ///
     /// # Errors
@@ -106,8 +111,8 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// There is no connection.
-    pub fn connect(&self, address: SocketAddr) -> Result<Connection<'a>, Failure> {
-        Connection::open(address, self.credentials, &self.limits, self.run_ends)
+    pub fn connect(&self, server: &Server) -> Result<Connection<'a>, Failure> {
+        Connection::open(server, self.credentials, &self.limits, self.run_ends)
     }
 
     /// Gets one list over a connection.

@@ -1,12 +1,13 @@
 //! A connection to a name server: DNS over TCP (RFC 1035, section 4.2.2), each message after its
 //! length in two octets, queries sent ahead of answers and answers taken in any order (RFC 7766).
+//! With TLS (RFC 7858) it is the same inside.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::io::{self, BufReader, Read};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use common::error::reason;
+use common::message::progress;
 use hickory_proto::op::Query;
 use hickory_proto::rr::{Name, RecordType};
 
@@ -17,7 +18,10 @@ use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::keyfile::Key;
 use crate::limits::{Attempt, Limits};
+use crate::server::Server;
 use crate::soa::{self, Serial};
+use crate::socket::{Socket, Tcp};
+use crate::tls;
 use crate::tsig::{self, Verifier};
 
 /// An open connection. After a failure it is of no use: answers may still be on their way.
@@ -34,31 +38,35 @@ pub struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    /// Connects, which begins an attempt.
+    /// Connects, over TLS if the credentials say whom to trust, which begins an attempt.
     ///
     /// # Errors
-    /// There is no connection within the limit, or the run's time is over.
+    /// There is no connection within the limit, TLS included, or not to the server that is meant;
+    /// or the run's time is over.
     pub fn open(
-        address: SocketAddr,
+        server: &Server,
         credentials: &'a Credentials,
         limits: &Limits,
         run_ends: Instant,
     ) -> Result<Connection<'a>, Failure> {
         let attempt = Attempt::begin(limits, run_ends);
-        let left = attempt.ends.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(attempt.overdue);
-        }
-        let tcp =
-            TcpStream::connect_timeout(&address, limits.connect.min(left)).map_err(|error| {
-                match error.kind() {
-                    io::ErrorKind::TimedOut if Instant::now() >= attempt.ends => attempt.overdue.clone(),
-                    io::ErrorKind::TimedOut => Failure::ConnectTime(limits.connect),
-                    _ => Failure::NotConnected(reason(&error)),
-                }
-            })?;
-        tcp.set_nodelay(true).map_err(|error| Failure::NotConnected(reason(&error)))?;
-        let socket = Socket { tcp, deadline: attempt.ends };
+        let now = Instant::now();
+        let ends = now.checked_add(limits.connect).map_or(attempt.ends, |ends| ends.min(attempt.ends));
+        let overdue =
+            |failure| if Instant::now() >= attempt.ends { attempt.overdue.clone() } else { failure };
+        let tcp = Tcp::connect(server.address, ends).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => overdue(Failure::ConnectTime(limits.connect)),
+            _ => Failure::NotConnected(reason(&error)),
+        })?;
+        let socket = match &credentials.tls {
+            None => Socket::Plain(tcp),
+            Some(tls) => tls.handshake(&server.host, tcp).map(Box::new).map(Socket::Tls).map_err(
+                |error| match error.kind() {
+                    io::ErrorKind::TimedOut => overdue(Failure::HandshakeTime(limits.connect)),
+                    _ => Failure::Tls(tls::handshake_failure(&error)),
+                },
+            )?,
+        };
         Ok(Connection {
             stream: BufReader::with_capacity(1 << 16, socket),
             key: credentials.key.as_ref(),
@@ -82,11 +90,17 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// The first failure ends it all; one about a part names the part.
     pub fn ask(&mut self, list: &Name, questions: &[Query]) -> Result<Vec<Chunk>, Failure> {
-        let mut entries = self.entries;
-        let most = self.limits.entries;
-        let chunks = self.exchange(Some(list), questions, |message, question| {
-            let chunk = answer::read(message, question)?;
+        let before = self.entries;
+        let (mut answered, mut entries) = (0usize, before);
+        let (most, parts, shown) = (self.limits.entries, questions.len(), answer::text(list));
+        let chunks = self.exchange(Some(list), questions, |answer, question| {
+            let chunk = answer::read(answer, question)?;
             entries = entries.saturating_add(chunk.entries());
+            answered = answered.saturating_add(1);
+            if question.name() != list {
+                let entries = entries.saturating_sub(before);
+                progress(format_args!("{shown}: {answered} of {parts} parts, {entries} entries"));
+            }
             if entries > most { Err(Failure::TooManyEntries(most)) } else { Ok(chunk) }
         });
         self.entries = entries;
@@ -130,7 +144,8 @@ impl<'a> Connection<'a> {
                     && let Some((question, place)) = unsent.next()
                 {
                     let id = self.unused_id(&waiting);
-                    let verifier = frame(&mut batch, id, question, self.key)?;
+                    let (query, verifier) = frame(id, question, self.key)?;
+                    batch.push(query);
                     waiting.insert(id, (question, place, verifier));
                 }
             }
@@ -162,13 +177,13 @@ impl<'a> Connection<'a> {
     /// The zone could not be had as a whole.
     pub fn transfer(&mut self, zone: &Name) -> Result<Zone, Failure> {
         let id = self.unused_id(&HashMap::<u16, ()>::new());
-        let mut query = Vec::new();
         let question = Query::query(zone.clone(), RecordType::AXFR);
-        let mut verifier = frame(&mut query, id, &question, self.key)?;
-        self.send(&query)?;
+        let (query, mut verifier) = frame(id, &question, self.key)?;
+        self.send(&[query])?;
         let most = self.limits.entries;
         let mut transfer = Transfer::new(id, zone, most.saturating_sub(self.entries));
-        loop {
+        let shown = answer::text(zone);
+        for messages in 1u64.. {
             let message = match self.receive() {
                 // Between two messages the transfer has the better words for it.
                 Err(Failure::Closed) => {
@@ -187,6 +202,8 @@ impl<'a> Connection<'a> {
             if is_over {
                 break;
             }
+            let entries = transfer.entries();
+            progress(format_args!("{shown}: {messages} messages, {entries} entries"));
         }
         if let Some(verifier) = &verifier {
             verifier.finish()?;
@@ -208,9 +225,9 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends framed messages.
-    fn send(&mut self, framed: &[u8]) -> Result<(), Failure> {
+    fn send(&mut self, framed: &[Vec<u8>]) -> Result<(), Failure> {
         self.start_clock();
-        let sent = self.stream.get_mut().write_all(framed);
+        let sent = self.stream.get_mut().send(framed);
         sent.map_err(|error| self.failure(&error))
     }
 
@@ -227,7 +244,7 @@ impl<'a> Connection<'a> {
 
     fn start_clock(&mut self) {
         let silence_ends = Instant::now().checked_add(self.limits.silence).unwrap_or(self.attempt.ends);
-        self.stream.get_mut().deadline = silence_ends.min(self.attempt.ends);
+        self.stream.get_mut().set_deadline(silence_ends.min(self.attempt.ends));
     }
 
     fn failure(&self, error: &io::Error) -> Failure {
@@ -235,69 +252,28 @@ impl<'a> Connection<'a> {
             io::ErrorKind::TimedOut if Instant::now() >= self.attempt.ends => self.attempt.overdue.clone(),
             io::ErrorKind::TimedOut => Failure::Silence(self.limits.silence),
             io::ErrorKind::UnexpectedEof => Failure::Closed,
-            _ => Failure::Broken(reason(error)),
+            _ => tls::failure(error).map_or_else(|| Failure::Broken(reason(error)), Failure::Tls),
         }
     }
 }
 
-/// Appends a query with its length before it, signed if there is a key; returns what checks the
-/// answer's signature.
+/// A query with its length before it, signed if there is a key; and what checks the answer's
+/// signature.
 fn frame<'k>(
-    batch: &mut Vec<u8>,
     id: u16,
     question: &Query,
     key: Option<&'k Key>,
-) -> Result<Option<Verifier<'k>>, Failure> {
+) -> Result<(Vec<u8>, Option<Verifier<'k>>), Failure> {
     let too_long = || Failure::Malformed("the name is too long for a query".to_owned());
     let mut query = answer::ask(id, question).map_err(|_| too_long())?;
     let verifier = key.map(|key| tsig::sign(&mut query, key, now())).transpose()?;
     let length = u16::try_from(query.len()).map_err(|_| too_long())?;
-    batch.extend_from_slice(&length.to_be_bytes());
-    batch.extend_from_slice(&query);
-    Ok(verifier)
+    Ok(([&length.to_be_bytes()[..], &query].concat(), verifier))
 }
 
 /// The time as signatures have it, in seconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// A socket on which everything ends at a deadline. On OpenBSD setting the time needs the
-/// promise `inet`, for as long as the socket is used.
-#[derive(Debug)]
-struct Socket {
-    tcp: TcpStream,
-    deadline: Instant,
-}
-
-impl Socket {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
-    }
-}
-
-/// What the system says at a socket's time limit.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tcp.set_read_timeout(self.left()?)?;
-        self.tcp.read(buffer).map_err(timed_out)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.tcp.set_write_timeout(self.left()?)?;
-        self.tcp.write(octets).map_err(timed_out)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! What proves who speaks, read from files before privileges are dropped.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::{Config, Error, owner};
 
 use crate::keyfile::{self, Key};
+use crate::tls::Tls;
 
 /// The largest key file that is read, in octets.
 const MAX_KEY_FILE: u64 = 64 << 10;
@@ -17,6 +16,8 @@ const MAX_KEY_FILE: u64 = 64 << 10;
 pub struct Credentials {
     /// The key that signs queries (`TSIG_KEY_FILE`).
     pub key: Option<Key>,
+    /// Whom to trust (`CA_FILE`), with DNS over TLS (`DNS_TLS`).
+    pub tls: Option<Tls>,
 }
 
 impl Credentials {
@@ -25,7 +26,12 @@ impl Credentials {
     /// # Errors
     /// A file cannot be read, others may read or change it, or it does not hold what it should.
     pub fn load(config: &Config) -> Result<Credentials, Error> {
-        Ok(Credentials { key: config.tsig_key_file.as_deref().map(key).transpose()? })
+        let key = config.tsig_key_file.as_deref().map(key).transpose()?;
+        let tls = match config.dns_tls {
+            true => Some(Tls::new(&config.ca_file, &config.certificates()?)?),
+            false => None,
+        };
+        Ok(Credentials { key, tls })
     }
 }
 
@@ -36,18 +42,8 @@ fn key(path: &Path) -> Result<Key, Error> {
         let cause = format!("mode {mode:04o}: group or others may use the secret in it; chmod go= it");
         return Err(Error::new(path.display(), cause));
     }
-    keyfile::parse(&content(path, file, MAX_KEY_FILE)?).map_err(|fault| Error::new(path.display(), fault))
-}
-
-/// All of a file of at most so many octets.
-fn content(path: &Path, file: File, most: u64) -> Result<Vec<u8>, Error> {
-    let mut octets = Vec::new();
-    let limit = most.saturating_add(1);
-    let size = file.take(limit).read_to_end(&mut octets).map_err(|error| Error::io(path, &error))?;
-    if size as u64 > most {
-        return Err(Error::new(path.display(), format!("larger than {most} octets")));
-    }
-    Ok(octets)
+    keyfile::parse(&owner::content(path, file, MAX_KEY_FILE)?)
+        .map_err(|fault| Error::new(path.display(), fault))
 }
 
 #[cfg(test)]

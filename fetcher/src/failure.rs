@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::tls;
 use crate::tsig;
 use crate::wire::Malformed;
 
@@ -15,6 +16,10 @@ pub enum Failure {
     NotConnected(String),
     /// No connection within the limit.
     ConnectTime(Duration),
+    /// A connection, but no TLS over it within the limit.
+    HandshakeTime(Duration),
+    /// The server's certificate is not to be trusted, or its TLS failed; in words.
+    Tls(String),
     /// No whole message within the limit.
     Silence(Duration),
     /// The server took longer for a table than the limit.
@@ -134,6 +139,10 @@ impl fmt::Display for Failure {
             Failure::ConnectTime(limit) => {
                 write!(f, "no connection within {}; is TCP to this port let out?", Seconds(*limit))
             }
+            Failure::HandshakeTime(limit) => {
+                write!(f, "no TLS handshake within {}; {}", Seconds(*limit), tls::CHECK)
+            }
+            Failure::Tls(words) => f.write_str(words),
             Failure::Silence(limit) => write!(f, "no complete answer within {}", Seconds(*limit)),
             Failure::AttemptTime(limit) => {
                 write!(f, "given up, the server took longer than {} for one table", Seconds(*limit))
@@ -211,6 +220,8 @@ mod tests {
             Failure::Unresolved(words()),
             Failure::NotConnected(words()),
             Failure::ConnectTime(time),
+            Failure::HandshakeTime(time),
+            Failure::Tls(words()),
             Failure::Silence(time),
             Failure::AttemptTime(time),
             Failure::Closed,

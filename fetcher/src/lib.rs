@@ -1,9 +1,10 @@
 //! The policy client: asks name servers for the lists of a policy and leaves what they hold as
 //! prefixes in the spool, one file for each table.
 //!
-//! From the wire inwards: `connection` moves messages, `answer` reads one, `apl` and `txt` read
-//! its records, `axfr` reads a zone transfer, `tsig` signs and checks, `list` puts a list together, `client` chooses the server, `policy` makes a
-//! table's set of prefixes, `spool` writes it.
+//! From the wire inwards: `socket` connects and keeps the time, `tls` says whom to trust,
+//! `connection` moves messages, `tsig` signs and checks them, `answer` reads one, `apl` and `txt`
+//! read its records, `axfr` reads a zone transfer, `list` puts a list together, `client` chooses
+//! the server, `policy` makes a table's set of prefixes, `spool` writes it.
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +27,10 @@ pub mod rpz;
 pub mod server;
 pub mod settings;
 pub mod soa;
+pub mod socket;
 pub mod spool;
 pub mod table;
+pub mod tls;
 pub mod tsig;
 pub mod txt;
 pub mod wire;

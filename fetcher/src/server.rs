@@ -11,6 +11,8 @@ use crate::failure::Failure;
 /// One address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
+    /// Its name or address alone, for which its certificate has to be.
+    pub host: String,
     /// As it is configured; the port only if it is not the usual one.
     pub name: String,
     /// For errors: with the address, if it is configured by name.
@@ -19,22 +21,28 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
-/// The name of a server as it is configured; the port only if it is not 53.
-pub fn name(endpoint: &Endpoint) -> String {
-    match endpoint.port {
-        Some(53) | None => endpoint.host.clone(),
-        Some(_) => endpoint.to_string(),
-    }
-}
-
 /// The addresses that a run has looked up: each name once, though it was in vain, because that may
 /// take as long as resolv.conf(5) has it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Resolver {
+    usual_port: u16,
     known: HashMap<String, Result<Vec<SocketAddr>, Failure>>,
 }
 
 impl Resolver {
+    /// Nothing is looked up yet; with the port that servers usually have.
+    pub fn new(usual_port: u16) -> Resolver {
+        Resolver { usual_port, known: HashMap::new() }
+    }
+
+    /// The name of a server as it is configured; the port only if it is not the usual one.
+    pub fn name(&self, endpoint: &Endpoint) -> String {
+        match endpoint.port {
+            Some(port) if port != self.usual_port => endpoint.to_string(),
+            _ => endpoint.host.clone(),
+        }
+    }
+
     /// All addresses of a server, in the system's order.
     ///
     /// # Errors
@@ -49,8 +57,9 @@ impl Resolver {
         look_up: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Failure>,
     ) -> Result<Vec<Server>, Failure> {
         let host = endpoint.host.as_str();
-        let found = self.known.entry(host.to_owned()).or_insert_with(|| look_up(host));
-        found.clone().map(|addresses| servers(endpoint, addresses))
+        let found = self.known.entry(host.to_owned()).or_insert_with(|| look_up(host)).clone()?;
+        let port = endpoint.port.unwrap_or(self.usual_port);
+        Ok(servers(&self.name(endpoint), host, port, found))
     }
 }
 
@@ -68,15 +77,14 @@ fn look_up(host: &str) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 /// A server at each of its addresses, without duplicates.
-fn servers(endpoint: &Endpoint, found: Vec<SocketAddr>) -> Vec<Server> {
-    let name = name(endpoint);
-    let by_name = endpoint.host.parse::<std::net::IpAddr>().is_err();
+fn servers(name: &str, host: &str, port: u16, found: Vec<SocketAddr>) -> Vec<Server> {
+    let by_name = host.parse::<std::net::IpAddr>().is_err();
     let mut servers: Vec<Server> = Vec::new();
     for mut address in found {
-        address.set_port(endpoint.port.unwrap_or(53));
-        let place = if by_name { format!("{name} ({})", address.ip()) } else { name.clone() };
+        address.set_port(port);
+        let place = if by_name { format!("{name} ({})", address.ip()) } else { name.to_owned() };
         if !servers.iter().any(|server| server.address == address) {
-            servers.push(Server { name: name.clone(), place, address });
+            servers.push(Server { host: host.to_owned(), name: name.to_owned(), place, address });
         }
     }
     servers
@@ -92,7 +100,7 @@ mod tests {
 
     #[test]
     fn says_what_is_configured_and_where_it_went() {
-        let of = |host, port| Resolver::default().resolve(&endpoint(host, port)).unwrap().remove(0);
+        let of = |host, port| Resolver::new(53).resolve(&endpoint(host, port)).unwrap().remove(0);
         let server = of("192.0.2.1", 53);
         assert_eq!((server.name.as_str(), server.place.as_str()), ("192.0.2.1", "192.0.2.1"));
         assert_eq!(of("192.0.2.1", 5353).name, "192.0.2.1:5353");
@@ -100,12 +108,14 @@ mod tests {
         assert_eq!((server.name.as_str(), server.address.port()), ("[2001:db8::1]:5353", 5353));
         let server = of("localhost", 53);
         assert_eq!(server.place, format!("localhost ({})", server.address.ip()));
+        let of = |port| Resolver::new(853).resolve(&endpoint("192.0.2.1", port)).unwrap().remove(0).name;
+        assert_eq!([of(853), of(53)], ["192.0.2.1", "192.0.2.1:53"]);
     }
 
     #[test]
     fn a_name_without_address_says_so() {
         // The resolver refuses this one itself: the test asks no network.
-        let failure = Resolver::default().resolve(&endpoint("not..a.name", 53)).unwrap_err();
+        let failure = Resolver::new(53).resolve(&endpoint("not..a.name", 53)).unwrap_err();
         assert!(matches!(failure, Failure::Unresolved(_)), "{failure}");
         let sentence = failure.to_string();
         assert!(sentence.starts_with("cannot look up the server's name: "), "{sentence}");
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn each_name_is_looked_up_once_found_or_not() {
-        let mut resolver = Resolver::default();
+        let mut resolver = Resolver::new(53);
         let mut asked = Vec::new();
         let mut resolve = |host: &str, port| {
             let servers = resolver.resolve_with(&endpoint(host, port), |host| {

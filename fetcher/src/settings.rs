@@ -8,8 +8,12 @@ pub fn problems(config: &Config) -> Vec<&'static str> {
     if config.block.lists.is_empty() && config.allow.lists.is_empty() {
         problems.push("BLOCK_LIST: neither BLOCK_LIST nor ALLOW_LIST is set, there is nothing to fetch");
     }
-    if config.dns_tls {
-        problems.push("DNS_TLS: DNS over TLS is not there yet; use no");
+    let on_port = |port| config.dns_servers.iter().any(|server| server.port == Some(port));
+    if config.dns_tls && on_port(53) {
+        problems.push("DNS_TLS: DNS over TLS is never on port 53; without DNS_PORT, port 853 is asked");
+    }
+    if !config.dns_tls && on_port(853) {
+        problems.push("DNS_TLS: port 853 is for DNS over TLS only; set DNS_TLS to yes");
     }
     problems
 }
@@ -21,7 +25,17 @@ pub fn digest(config: &Config, table: Table) -> u64 {
         Table::Allow => "ALLOW_LIST",
         Table::Block => "BLOCK_LIST",
     };
-    let keys = ["DNS_SERVERS", list, "LIST_FORMAT", "TSIG_KEY_FILE", "MAX_POLICY_SIZE", "AGGREGATE"];
+    // DNS_TLS, CA_FILE, TSIG_KEY_FILE: a policy that somebody else could have sent does not stay.
+    let keys = [
+        "DNS_SERVERS",
+        "DNS_TLS",
+        "CA_FILE",
+        list,
+        "LIST_FORMAT",
+        "TSIG_KEY_FILE",
+        "MAX_POLICY_SIZE",
+        "AGGREGATE",
+    ];
     let mut digest = Fnv::new();
     for (key, value) in config.effective().filter(|(key, _)| keys.contains(key)) {
         digest.add(format!("{key}=\"{value}\"\n").as_bytes());
@@ -60,9 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_refused() {
-        let problems = problems(&config("BLOCK_LIST=b.example\nDNS_TLS=yes"));
-        assert_eq!(problems, ["DNS_TLS: DNS over TLS is not there yet; use no"]);
+    fn each_transport_has_its_port() {
+        for (lines, good) in [
+            ("DNS_TLS=yes", true),
+            ("DNS_TLS=yes\nDNS_PORT=5353", true),
+            ("DNS_TLS=yes\nDNS_PORT=53", false),
+            ("DNS_TLS=yes\nDNS_SERVERS=\"ns.example ns.example:53\"", false),
+            ("DNS_PORT=853", false),
+            ("DNS_SERVERS=ns.example:853", false),
+            ("DNS_SERVERS=ns.example:5353", true),
+        ] {
+            let problems = problems(&config(&format!("BLOCK_LIST=b.example\n{lines}")));
+            assert_eq!(problems.is_empty(), good, "{lines}");
+            assert!(problems.iter().all(|problem| problem.starts_with("DNS_TLS: ")), "{problems:?}");
+        }
     }
 
     #[test]
@@ -93,6 +118,9 @@ mod tests {
             "LIST_FORMAT=apl",
             "DNS_SERVERS=ns.example",
             "DNS_PORT=5353",
+            "DNS_SERVERS=ts-dns.threatstop.com:53\nDNS_TLS=yes",
+            "CA_FILE=/etc/ssl/own.pem",
+            "TSIG_KEY_FILE=/etc/key",
         ] {
             assert_eq!(of(&format!("{same}{line}")), [false, false], "{line}");
         }

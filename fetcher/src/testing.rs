@@ -8,9 +8,10 @@ use hickory_proto::op::Query;
 use hickory_proto::rr::{Name, RecordType};
 
 use crate::credentials::Credentials;
+use crate::server::Server;
 
-/// No key.
-pub static NONE: Credentials = Credentials { key: None };
+/// No key, no TLS.
+pub static NONE: Credentials = Credentials { key: None, tls: None };
 
 pub const APL: u16 = 42;
 pub const PTR: u16 = 12;
@@ -89,6 +90,11 @@ pub fn send(stream: &mut TcpStream, message: &[u8]) {
     let mut framed = (message.len() as u16).to_be_bytes().to_vec();
     framed.extend_from_slice(message);
     let _ = stream.write_all(&framed);
+}
+
+/// What a server at this address is to the client.
+pub fn at(address: SocketAddr) -> Server {
+    Server { host: address.ip().to_string(), name: String::new(), place: String::new(), address }
 }
 
 /// A server on loopback that handles as many connections as there are handlers, one after the

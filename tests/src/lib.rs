@@ -1,4 +1,5 @@
-//! The test harness: a firewall's files and the real programs, a model of pf(4), a policy name server and a log server.
+//! The test harness: a firewall's files and the real programs, a model of pf(4), a policy name server, a log server, and
+//! TLS in front of a server that has none.
 pub mod fuzz;
 pub mod log_server;
 pub mod machine;
@@ -6,3 +7,4 @@ pub mod name_server;
 pub mod pf;
 pub mod pflog;
 pub mod policy_server;
+pub mod tls_front;

@@ -5,6 +5,8 @@
 mod manual;
 #[path = "real_servers/script.rs"]
 mod script;
+#[path = "real_servers/tls.rs"]
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,5 +1,9 @@
 //! tsfetch, the real program, against the harness's policy server, honest and not.
 
+#[path = "tsfetch/progress.rs"]
+mod progress;
+#[path = "tsfetch/tls.rs"]
+mod tls;
 #[path = "tsfetch/transfer.rs"]
 mod transfer;
 #[path = "tsfetch/unchanged.rs"]
@@ -522,15 +526,6 @@ fn a_spool_that_is_not_there_has_its_remedy() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), wanted);
     }
     assert_eq!(server.connections(), 0);
-}
-
-#[test]
-fn settings_that_are_not_there_yet_are_refused() {
-    let server = PolicyServer::start(small()).unwrap();
-    let machine = machine(&[&server], "DNS_TLS=yes");
-    let output = tsfetch(&machine, &["-n"]);
-    assert_status(&output, 1);
-    assert!(words(&output).contains("DNS_TLS: DNS over TLS is not there yet"), "{}", words(&output));
 }
 
 /// As root, as cron runs it: root's spool, and the fetcher as a user of its own, who owns what he wrote and nothing else.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{APL, NONE, PTR, answering, asked, hosts, receive, reply, send, serve, wire};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 fn config(addresses: &[SocketAddr], lists: &str) -> Config {

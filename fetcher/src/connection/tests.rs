@@ -1,5 +1,8 @@
 use super::*;
-use crate::testing::{APL, NONE, answering, hosts, name, question, receive, reply, send, serve};
+use crate::testing::{APL, NONE, answering, at, hosts, name, question, receive, reply, send, serve};
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
 
 type Handler = Box<dyn FnOnce(TcpStream) + Send>;
 
@@ -17,7 +20,7 @@ fn short() -> Limits {
 fn ask(handler: Handler, limits: &Limits, count: usize) -> Result<Vec<Chunk>, Failure> {
     let run_ends = Instant::now() + limits.run;
     let (address, server) = serve(vec![handler]);
-    let mut connection = Connection::open(address, &NONE, limits, run_ends)?;
+    let mut connection = Connection::open(&at(address), &NONE, limits, run_ends)?;
     let questions: Vec<Query> =
         (0..count).map(|number| question(&format!("n{number}.example"), APL)).collect();
     let result = connection.ask(&name("n0.example"), &questions);
@@ -188,14 +191,17 @@ fn the_run_ends_at_its_limit_though_answers_come() {
     assert_eq!(ask(Box::new(handler), &limits, 1000), Err(Failure::RunTime(limits.run)));
     let past = Instant::now();
     let address = "127.0.0.1:1".parse().unwrap();
-    assert_eq!(Connection::open(address, &NONE, &limits, past).unwrap_err(), Failure::RunTime(limits.run));
+    assert_eq!(
+        Connection::open(&at(address), &NONE, &limits, past).unwrap_err(),
+        Failure::RunTime(limits.run)
+    );
 }
 
 #[test]
 fn an_attempt_ends_at_its_limit_and_another_can_begin() {
     let (address, server) = serve(vec![answering(|_, _| (0, vec![(APL, hosts(0..3))]))]);
     let limits = long();
-    let mut connection = Connection::open(address, &NONE, &limits, Instant::now() + limits.run).unwrap();
+    let mut connection = Connection::open(&at(address), &NONE, &limits, Instant::now() + limits.run).unwrap();
     let (list, questions) = (name("n0.example"), [question("n0.example", APL)]);
     assert!(connection.ask(&list, &questions).is_ok());
     connection.attempt.ends = Instant::now();
@@ -210,7 +216,7 @@ fn an_attempt_ends_at_its_limit_and_another_can_begin() {
 fn a_port_that_nobody_listens_on_is_said() {
     let address = "127.0.0.1:1".parse().unwrap();
     let ends = Instant::now() + Duration::from_secs(60);
-    let failure = Connection::open(address, &NONE, &long(), ends).unwrap_err();
+    let failure = Connection::open(&at(address), &NONE, &long(), ends).unwrap_err();
     assert_eq!(failure, Failure::NotConnected("Connection refused".to_owned()));
 }
 
@@ -218,7 +224,7 @@ fn a_port_that_nobody_listens_on_is_said() {
 fn a_connection_serves_one_list_after_the_other() {
     let (address, server) = serve(vec![answering(|_, _| (0, vec![(APL, hosts(0..3))]))]);
     let ends = Instant::now() + Duration::from_secs(60);
-    let mut connection = Connection::open(address, &NONE, &long(), ends).unwrap();
+    let mut connection = Connection::open(&at(address), &NONE, &long(), ends).unwrap();
     for list in ["a.example", "b.example"] {
         let chunks = connection.ask(&name(list), &[question(list, APL)]).unwrap();
         assert_eq!(chunks[0].entries(), 3);

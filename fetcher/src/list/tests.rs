@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{A, AAAA, APL as APL_TYPE, NONE, PTR, TXT, answering, hosts, name, serve, wire};
+use crate::testing::{A, AAAA, APL as APL_TYPE, NONE, PTR, TXT, answering, at, hosts, name, serve, wire};
 use std::time::{Duration, Instant};
 
 type Records = Vec<(u16, Vec<u8>)>;
@@ -14,7 +14,7 @@ fn get(
 ) -> Result<List, Failure> {
     let (address, server) = serve(vec![answering(answer)]);
     let ends = Instant::now() + Duration::from_secs(60);
-    let mut connection = Connection::open(address, &NONE, &limits, ends).unwrap();
+    let mut connection = Connection::open(&at(address), &NONE, &limits, ends).unwrap();
     let result = fetch(&mut connection, &name(LIST), format, &limits);
     drop(connection);
     server.join().unwrap();
