@@ -17,10 +17,15 @@ const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// The text that the manual displays under a comment line with these words.
 fn displayed(marker: &str) -> String {
+    let text = displayed_as_roff(marker);
+    assert!(!text.contains('\\'), "{marker}: has to be unescaped");
+    text
+}
+
+fn displayed_as_roff(marker: &str) -> String {
     let page = std::fs::read_to_string(source("man/tspf.7")).unwrap();
     let (_, after) = page.split_once(&format!(".Bd -literal -offset indent\n{marker}\n")).expect(marker);
     let (text, _) = after.split_once("\n.Ed\n").unwrap();
-    assert!(!text.contains('\\'), "{marker}: has to be unescaped");
     format!("{text}\n")
 }
 
@@ -221,5 +226,52 @@ fn the_manuals_settings_are_accepted() {
             .map(displayed)
             .concat();
     let config = Config::parse(all.as_bytes()).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(config.dns_tls && config.is_set("TSIG_KEY_FILE") && config.is_set("DNS_PORT"));
+    assert!(config.dns_tls && config.is_set("TSIG_KEY_FILE") && config.is_set("CA_FILE"));
+    assert_eq!(config.dns_servers[0].port, Some(853));
+}
+
+/// With the manual's certificate, which signs itself.
+#[test]
+fn the_manuals_dns_over_tls() {
+    if !Path::new("/usr/bin/openssl").exists() {
+        return skip("openssl");
+    }
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.serves_tls()) {
+        let (here, there) = (Place::new(), Place::new());
+        let names = displayed("# policy.cnf").replace("192.0.2.53", "127.0.0.1").replace("192.0.2.54", "::1");
+        std::fs::write(here.directory.join("policy.cnf"), names).unwrap();
+        let command = displayed_as_roff("# certificate").replace("\\e\n", "\\\n");
+        let mut shell = Command::new("/bin/sh");
+        let output = shell.args(["-ec", &command]).current_dir(&here.directory).output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+        let own = here.directory.join("policy.key");
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&own.metadata().unwrap()) & 0o77, 0);
+        let certificate = std::fs::read(here.directory.join("policy.crt")).unwrap();
+
+        let config = tried(kind, &primary_config(kind), &here, &here, &there);
+        let config = config.replace("server.key", "policy.key").replace("server.crt", "policy.crt");
+        let machine = machine(&[], "");
+        machine.own(&own);
+        let zones = [Zone { name: ZONE.to_owned(), text: displayed("; policy.example") }];
+        let tls_port = here.tls_port;
+        let Some(_server) = NameServer::start_at(kind, here, &zones, Certificate::Good, &config) else {
+            continue;
+        };
+        machine.write("etc/policy.pem", certificate);
+        let settings = displayed("# threatstop.conf") + &displayed("# threatstop.conf for DNS over TLS");
+        let settings = settings
+            .replace("192.0.2.53 192.0.2.54", &format!("127.0.0.1:{tls_port}"))
+            .replace("/usr/local/etc", &machine.path("etc").display().to_string());
+        machine.configure(&settings);
+        let wanted = [
+            "203.0.113.0/29",
+            "203.0.113.16/28",
+            "203.0.113.32/27",
+            "203.0.113.64/26",
+            "203.0.113.128/25",
+            "2001:db8::/32",
+        ];
+        assert_fetches(&machine, &wanted);
+        assert_eq!(spooled(&machine, Allow), ["192.0.2.128/28"]);
+    }
 }
