@@ -13,7 +13,7 @@ use hickory_proto::rr::{DNSClass, Name, RecordType};
 use crate::chunk::{Chunk, shorten};
 use crate::failure::Failure;
 use crate::wire::{self, Header, Reader, Record};
-use crate::{apl, txt};
+use crate::{apl, soa, txt};
 
 /// The type of address prefix lists (RFC 3123), which hickory-proto does not know.
 pub const APL: RecordType = RecordType::Unknown(42);
@@ -50,11 +50,14 @@ pub fn text(name: &Name) -> String {
 /// Reads the answer to a question and reduces it to its items. An answer without records is no
 /// data. Every record of the answer must be of the name and type that was asked for: an alias
 /// (CNAME) is refused. The other sections are checked for their form, and without any data for a
-/// referral.
+/// referral. The answer to a SOA question is the serial of the name's zone.
 ///
 /// # Errors
 /// The server's refusal, an answer to something else, or what is wrong with the message.
 pub fn read(message: &[u8], question: &Query) -> Result<Chunk, Failure> {
+    if question.query_type() == RecordType::SOA {
+        return Ok(Chunk { zone: Some(soa::read(message, question)?), ..Chunk::default() });
+    }
     let name = wire::canonical(question.name());
     let (header, mut reader) = begin(message, question, &name)?;
     let [answers, authorities, additional] = header.records;

@@ -3,6 +3,8 @@
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
+use crate::soa::Serial;
+
 /// The items of one answer, in the server's order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
@@ -14,6 +16,8 @@ pub struct Chunk {
     pub negated: Vec<IpNet>,
     /// Names of the list's parts (PTR).
     pub names: Vec<Name>,
+    /// The answer to a SOA question: the serial of the name's zone, if the server has one.
+    pub zone: Option<Option<Serial>>,
 }
 
 impl Chunk {

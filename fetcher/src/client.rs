@@ -168,19 +168,18 @@ impl<'a> Client<'a> {
             return Ok(Answer::Unchanged);
         }
         let (mut chunks, mut serials) = (Vec::new(), Vec::new());
-        // Every name that the lists were made of, and what serial its zone had.
+        // The lists that were not transferred, and what serial their zone had.
         let (mut asked, mut expected) = (Vec::new(), Vec::new());
         for ((list, name), before) in lists.iter().zip(names).zip(before) {
             message::say(format_args!("Processing {} list {list}", table.word()));
             let got = self.list(connection, list).map_err(|failure| (list.as_str(), failure))?;
-            chunks.extend(got.chunks);
             if let (None, Some(before)) = (&got.serial, &before) {
-                for name in got.parts.into_iter().chain([name]) {
-                    asked.push(name);
-                    expected.push((list.as_str(), serials.len(), before.clone()));
-                }
+                asked.push(name);
+                expected.push((list.as_str(), serials.len(), before.clone()));
             }
-            serials.push(got.serial.or(before));
+            let zone = got.serial.or(before);
+            serials.push(of_all_parts(zone, &got.chunks).map_err(|failure| (list.as_str(), failure))?);
+            chunks.extend(got.chunks);
         }
         let after = connection.serials(&asked).map_err(|failure| (first, failure))?;
         for ((list, place, before), after) in expected.into_iter().zip(after) {
@@ -190,7 +189,6 @@ impl<'a> Client<'a> {
                         return Err((list, Failure::ZoneMoves));
                     }
                 }
-                // A part in another zone: the list's serial does not tell when it changes.
                 _ => serials.get_mut(place).into_iter().for_each(|serial| *serial = None),
             }
         }
@@ -214,6 +212,24 @@ impl Default for Answer {
     fn default() -> Answer {
         Answer::Lists(Vec::new(), Vec::new())
     }
+}
+
+/// The serial of a list's zone, if all parts of the list are in it: that of another zone does not
+/// tell when the list changes.
+///
+/// # Errors
+/// The zone had another serial when a part was asked for.
+fn of_all_parts(list: Option<Serial>, chunks: &[Chunk]) -> Result<Option<Serial>, Failure> {
+    let Some(list) = list else { return Ok(None) };
+    let mut are_all = true;
+    for part in chunks.iter().filter_map(|chunk| chunk.zone.as_ref()) {
+        match part {
+            Some(part) if *part == list => {}
+            Some(part) if part.zone == list.zone => return Err(Failure::ZoneMoves),
+            _ => are_all = false,
+        }
+    }
+    Ok(Some(list).filter(|_| are_all))
 }
 
 /// A list's name. The configuration takes domain names only.

@@ -29,10 +29,8 @@ use crate::wire;
 pub struct List {
     /// The format in words.
     pub format: &'static str,
-    /// Its items in the server's order, a chunk for each answer.
+    /// Its items in the server's order, a chunk for each answer; the zones of its parts among them.
     pub chunks: Vec<Chunk>,
-    /// The names of its parts, where it has some.
-    pub parts: Vec<Name>,
     /// The serial of the zone that was transferred, where it was.
     pub serial: Option<Serial>,
 }
@@ -59,11 +57,11 @@ pub fn fetch(
         _ => &[format],
     };
     for format in formats {
-        let (mut names, mut serial) = (Vec::new(), None);
+        let mut serial = None;
         let (words, chunks) = match format {
             ListFormat::Ptr => {
-                names = parts(connection, name, limits)?;
-                ("PTR and APL", of_parts(connection, name, &names)?)
+                let parts = parts(connection, name, limits)?;
+                ("PTR and APL", of_parts(connection, name, &parts)?)
             }
             ListFormat::Apl => ("APL", connection.ask(name, &[question(name, APL)])?),
             ListFormat::Txt => ("TXT", connection.ask(name, &[question(name, RecordType::TXT)])?),
@@ -80,7 +78,7 @@ pub fn fetch(
             ListFormat::Auto => continue,
         };
         if chunks.iter().any(|chunk| chunk.records > 0) {
-            return Ok(List { format: words, chunks, parts: names, serial });
+            return Ok(List { format: words, chunks, serial });
         }
     }
     Err(Failure::NoData(match format {
@@ -105,12 +103,17 @@ fn parts(connection: &mut Connection<'_>, name: &Name, limits: &Limits) -> Resul
     Ok(names)
 }
 
-/// Gets the parts. A part holds APL records, at least one.
+/// Gets the parts, and the serial of each one's zone. A part holds APL records, at least one.
+///
+/// The questions alternate: a server that holds a short answer back until the one before it is
+/// acknowledged (Nagle's algorithm, RFC 896) would have us wait for it, but not between long ones.
 fn of_parts(connection: &mut Connection<'_>, name: &Name, parts: &[Name]) -> Result<Vec<Chunk>, Failure> {
-    let questions: Vec<Query> = parts.iter().map(|part| question(part, APL)).collect();
+    let kinds = [APL, RecordType::SOA];
+    let questions: Vec<Query> =
+        parts.iter().flat_map(|part| kinds.map(|kind| question(part, kind))).collect();
     let chunks = connection.ask(name, &questions)?;
-    for (part, chunk) in parts.iter().zip(&chunks) {
-        if chunk.records == 0 {
+    for (part, answers) in parts.iter().zip(chunks.chunks(kinds.len())) {
+        if answers.iter().all(|chunk| chunk.records == 0) {
             return Err(Failure::Part(answer::text(part), Box::new(Failure::NoData("APL"))));
         }
     }

@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn chunk(positive: &str, negated: &str) -> Chunk {
-        Chunk { records: 1, positive: nets(positive), negated: nets(negated), names: Vec::new() }
+        Chunk { records: 1, positive: nets(positive), negated: nets(negated), ..Chunk::default() }
     }
 
     fn text(policy: &Policy) -> String {
@@ -135,7 +135,7 @@ mod tests {
                 records: 1,
                 positive: items.iter().filter(|item| !item.2).map(|item| net(item.0, item.1)).collect(),
                 negated: items.iter().filter(|item| item.2).map(|item| net(item.0, item.1)).collect(),
-                names: Vec::new(),
+                ..Chunk::default()
             };
             let (first, second) = items.split_at(cut.min(items.len()));
             let whole = build(Table::Block, vec![chunk(&items)], size, true, MAX_PREFIXES);

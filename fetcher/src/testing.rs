@@ -14,6 +14,7 @@ use crate::server::Server;
 pub static NONE: Credentials = Credentials { key: None, tls: None };
 
 pub const APL: u16 = 42;
+pub const SOA: u16 = 6;
 pub const PTR: u16 = 12;
 pub const TXT: u16 = 16;
 pub const A: u16 = 1;

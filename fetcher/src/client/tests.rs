@@ -179,3 +179,22 @@ fn a_connection_that_was_closed_while_idle_is_made_again() {
     assert_eq!(entries(client.table(Table::Block, &[])), Some(2));
     thread.join().unwrap();
 }
+
+#[test]
+fn a_lists_serial_counts_if_all_its_parts_are_in_its_zone() {
+    let serial = |zone: &str, number| Serial { zone: zone.to_owned(), number };
+    let parts = |zones: &[Option<Serial>]| -> Vec<Chunk> {
+        let zones = zones.iter().cloned().map(Some).chain([None]);
+        zones.map(|zone| Chunk { zone, ..Chunk::default() }).collect()
+    };
+    let list = serial("a.", 7);
+    let of = |zones: &[Option<Serial>]| of_all_parts(Some(list.clone()), &parts(zones));
+    assert_eq!(of(&[]), Ok(Some(list.clone())));
+    assert_eq!(of(&[Some(list.clone()), Some(list.clone())]), Ok(Some(list.clone())));
+    assert_eq!(of(&[Some(list.clone()), Some(serial("b.a.", 7))]), Ok(None));
+    assert_eq!(of(&[None, Some(list.clone())]), Ok(None));
+    for number in [6, 8] {
+        assert_eq!(of(&[None, Some(serial("a.", number))]), Err(Failure::ZoneMoves));
+    }
+    assert_eq!(of_all_parts(None, &parts(&[Some(list.clone())])), Ok(None));
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{A, AAAA, APL as APL_TYPE, NONE, PTR, TXT, answering, at, hosts, name, serve, wire};
+use crate::testing::{A, AAAA, APL as APL_TYPE, NONE, PTR, SOA, TXT, answering, at, hosts, name, serve, wire};
 use std::time::{Duration, Instant};
 
 type Records = Vec<(u16, Vec<u8>)>;
@@ -107,6 +107,7 @@ fn a_part_that_is_not_there_fails_the_list() {
             (LIST, PTR) => (0, vec![(PTR, wire("p1.example")), (PTR, wire("p2.example"))]),
             ("p1.example", APL_TYPE) => (0, vec![(APL_TYPE, hosts(1..3))]),
             ("p2.example", APL_TYPE) => (code, records.clone()),
+            (_, SOA) => (0, vec![]),
             _ => (0, vec![(kind, txt("192.0.2.2"))]),
         })
     };
