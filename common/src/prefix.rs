@@ -4,6 +4,7 @@
 //! takes `010.0.0.0/8` and `/08`, which pfctl reads as something else.
 
 use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
 use std::str::from_utf8;
 
@@ -79,6 +80,37 @@ pub fn parse_canonical(text: &[u8]) -> Result<IpNet, NotAPrefix> {
 /// The length is too large for the family, or the address is mapped.
 pub fn from_parts(address: IpAddr, length: u8) -> Result<IpNet, NotAPrefix> {
     build(address, length).map(|net| net.trunc())
+}
+
+/// Appends a prefix as `Display` writes it. IPv4, which is what almost all of a policy is, does not
+/// go by way of std: that takes most of the time in which a policy is written.
+pub fn append(net: IpNet, text: &mut Vec<u8>) {
+    match net {
+        IpNet::V4(net) => {
+            let [first, rest @ ..] = net.addr().octets();
+            append_number(first, text);
+            for octet in rest {
+                text.push(b'.');
+                append_number(octet, text);
+            }
+            text.push(b'/');
+            append_number(net.prefix_len(), text);
+        }
+        IpNet::V6(net) => {
+            // A vector takes everything.
+            let _ = write!(text, "{net}");
+        }
+    }
+}
+
+fn append_number(number: u8, text: &mut Vec<u8>) {
+    if number >= 100 {
+        text.push(b'0' + number / 100);
+    }
+    if number >= 10 {
+        text.push(b'0' + number / 10 % 10);
+    }
+    text.push(b'0' + number % 10);
 }
 
 fn read(text: &[u8]) -> Result<IpNet, NotAPrefix> {
@@ -221,6 +253,9 @@ mod tests {
             let address = if v4 { IpAddr::from((bits as u32).to_be_bytes()) } else { IpAddr::from(bits.to_be_bytes()) };
             let Ok(net) = from_parts(address, if v4 { length.min(32) } else { length }) else { return Ok(()) };
             prop_assert_eq!(parse_canonical(net.to_string().as_bytes()), Ok(net));
+            let mut text = b"!".to_vec();
+            append(net, &mut text);
+            prop_assert_eq!(text, format!("!{net}").into_bytes());
         }
 
         #[test]

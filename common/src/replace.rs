@@ -56,7 +56,12 @@ impl Replacement {
             .mode(mode)
             .open(&temporary)
             .map_err(|error| Error::io(&temporary, &error))?;
-        Ok(Replacement { path: path.to_owned(), temporary, file: BufWriter::new(file), stays: false })
+        Ok(Replacement {
+            path: path.to_owned(),
+            temporary,
+            file: BufWriter::with_capacity(1 << 16, file),
+            stays: false,
+        })
     }
 
     /// Makes sure that the new content is on disk. After this only a rename(2) is left to do.

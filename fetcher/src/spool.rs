@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use common::prefix;
 use common::replace::{self, Replacement};
 use common::set::PrefixSet;
 use common::{Error, Table};
@@ -63,8 +64,12 @@ fn content(out: &mut dyn Write, header: &Header<'_>, set: &PrefixSet) -> io::Res
     for serial in Some(header.serials).filter(|serials| serials.len() <= MAX_SOA).unwrap_or_default() {
         writeln!(out, "{SOA}{} {}", serial.zone, serial.number)?;
     }
+    let mut line = Vec::new();
     for net in set.iter() {
-        writeln!(out, "{net}")?;
+        line.clear();
+        prefix::append(net, &mut line);
+        line.push(b'\n');
+        out.write_all(&line)?;
     }
     writeln!(out, "# end {}", set.len())
 }
