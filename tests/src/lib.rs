@@ -7,4 +7,5 @@ pub mod name_server;
 pub mod pf;
 pub mod pflog;
 pub mod policy_server;
+pub mod segments;
 pub mod tls_front;

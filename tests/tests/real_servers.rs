@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use tests::machine::{Machine, skip, words};
 use tests::name_server::{Kind, NameServer, Options, Zone, has_ipv6};
 use tests::policy_server::generate;
+use tests::segments::Relay;
 
 const ZONE: &str = "policy.example";
 const MIB: u64 = 1024 * 1024;
@@ -175,6 +176,30 @@ fn a_changed_zone_is_a_changed_policy() {
                 server.reload(&zone(serial), serial);
             }
             assert_fetches(&machine, &[&format!("198.51.100.{serial}/32")]);
+        }
+    }
+}
+
+#[test]
+fn an_unchanged_zone_costs_three_segments_each_way_at_most() {
+    for kind in Kind::ALL {
+        let zones = [Zone::new(ZONE, 1, LISTS), Zone::new("example.net", 1, ELSEWHERE)];
+        let Some(server) = server(kind, &zones) else { continue };
+        let relay = Relay::start(server.port()).unwrap();
+        for (lists, most) in [
+            ("BLOCK_LIST=apl.policy.example", 1),
+            ("BLOCK_LIST=apl.policy.example\nALLOW_LIST=txt.policy.example", 2),
+            ("BLOCK_LIST=\"apl.policy.example other.example.net\"\nALLOW_LIST=txt.policy.example", 3),
+        ] {
+            let machine = Machine::new();
+            machine.configure(&format!("DNS_SERVERS=127.0.0.1:{}\n{lists}\n", relay.port()));
+            assert_eq!(tsfetch(&machine).status.code(), Some(0), "{kind:?}");
+            let all = relay.take();
+            assert!(all.client > most && all.server > most, "{kind:?}: {all:?}");
+            assert_eq!(tsfetch(&machine).status.code(), Some(2), "{kind:?}");
+            let unchanged = relay.take();
+            assert!(unchanged.client >= 1 && unchanged.server >= 1, "{kind:?}: {unchanged:?}");
+            assert!(unchanged.client <= most && unchanged.server <= most, "{kind:?}: {unchanged:?}");
         }
     }
 }

@@ -90,6 +90,11 @@ impl Listener {
         self.port
     }
 
+    /// Whether a connection is open.
+    pub(crate) fn is_busy(&self) -> bool {
+        !lock(&self.state.inner).open.is_empty()
+    }
+
     /// How many connections were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         lock(&self.state.inner).accepted
