@@ -232,6 +232,7 @@ mod tests {
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn set(text: &str) -> PrefixSet {
         text.split_whitespace().map(|word| crate::prefix::parse(word.as_bytes()).unwrap()).collect()
@@ -294,42 +295,69 @@ mod tests {
         assert_eq!(list, set("10.0.0.0/8 11.0.0.0/8 ::1"));
     }
 
-    /// Prefixes within 192.0.2.0/24 or 2001:db8::/120, so that an oracle can be a bit an address.
+    /// The addresses of 198.18.240.0/20 and of 2001:db8::f000/116, so that an oracle can be a bit an
+    /// address; prefixes end within an octet and cross from one to the next.
+    const ADDRESSES: usize = 1 << 12;
+    const V4: u32 = 0xc612_f000;
+    const V6: u128 = 0x2001_0db8 << 96 | 0xf000;
+
     fn small_net() -> impl Strategy<Value = IpNet> {
-        (any::<u8>(), 0u8..=8, any::<bool>()).prop_map(|(low, bits, v4)| {
+        // Mostly near each other, so that prefixes meet.
+        let low = prop_oneof![0u16..64, 2000u16..2100, 0u16..1 << 12];
+        (low, prop_oneof![0u8..=12, 6u8..=12], any::<bool>()).prop_map(|(low, bits, v4)| {
             if v4 {
-                IpNet::V4(Ipv4Net::new([192, 0, 2, low].into(), 24 + bits).unwrap().trunc())
+                IpNet::V4(Ipv4Net::new((V4 | u32::from(low)).into(), 20 + bits).unwrap().trunc())
             } else {
-                IpNet::V6(
-                    Ipv6Net::new((0x2001_0db8 << 96 | u128::from(low)).into(), 120 + bits).unwrap().trunc(),
-                )
+                IpNet::V6(Ipv6Net::new((V6 | u128::from(low)).into(), 116 + bits).unwrap().trunc())
             }
         })
     }
 
+    /// Some of them, each whole or in pieces, which can be merged again over several lengths.
+    fn small_nets(most: usize) -> impl Strategy<Value = Vec<IpNet>> {
+        let pieces = |(net, cuts): (IpNet, u8)| {
+            let length = (net.prefix_len() + cuts).min(net.max_prefix_len());
+            net.subnets(length).unwrap()
+        };
+        vec((small_net(), 0u8..4), 0..most).prop_map(move |nets| nets.into_iter().flat_map(pieces).collect())
+    }
+
+    /// A bit for each address, IPv4 first.
     fn bits(nets: impl Iterator<Item = IpNet>) -> Vec<bool> {
-        let mut bits = vec![false; 512];
+        let mut bits = vec![false; 2 * ADDRESSES];
         for net in nets {
-            match net {
-                IpNet::V4(net) => net
-                    .hosts()
-                    .chain([net.network(), net.broadcast()])
-                    .for_each(|host| bits[usize::from(host.octets()[3])] = true),
+            let (first, length) = match net {
+                IpNet::V4(net) => ((u32::from(net.addr()) - V4) as usize, net.prefix_len() - 20),
                 IpNet::V6(net) => {
-                    let first = usize::from(net.network().octets()[15]);
-                    bits[256 + first..256 + first + (1 << (128 - net.prefix_len()))].fill(true);
+                    (ADDRESSES + (u128::from(net.addr()) - V6) as usize, net.prefix_len() - 116)
                 }
-            }
+            };
+            bits[first..first + (ADDRESSES >> length)].fill(true);
         }
         bits
     }
 
+    /// The fewest prefixes for the set bits of a family, as first address and length within it.
+    fn fewest(bits: &[bool], first: usize, length: u8, found: &mut Vec<(usize, u8)>) {
+        if bits.iter().all(|bit| *bit) {
+            found.push((first, length));
+        } else if bits.contains(&true) {
+            let (low, high) = bits.split_at(bits.len() / 2);
+            fewest(low, first, length + 1, found);
+            fewest(high, first + low.len(), length + 1, found);
+        }
+    }
+
     proptest! {
         #[test]
-        fn sets_agree_with_a_bit_for_each_address(nets in vec(small_net(), 0..60), holes in vec(small_net(), 0..20)) {
+        fn sets_agree_with_a_bit_for_each_address(nets in small_nets(60), holes in small_nets(20)) {
             let (set, hole_set): (PrefixSet, PrefixSet) = (nets.iter().copied().collect(), holes.iter().copied().collect());
+            let is_outermost = |net: &&IpNet| !nets.iter().any(|other| other != *net && other.contains(*net));
+            let outermost: BTreeSet<IpNet> = nets.iter().filter(is_outermost).copied().collect();
+            let outermost: Vec<IpNet> = outermost.into_iter().collect();
             let (expected, hole_bits) = (bits(nets.into_iter()), bits(holes.into_iter()));
             prop_assert_eq!(&bits(set.iter()), &expected);
+            prop_assert_eq!(set.iter().collect::<Vec<_>>(), outermost);
 
             let mut again = PrefixSet::default();
             for net in set.iter() {
@@ -340,9 +368,14 @@ mod tests {
             let merged = set.clone().aggregate();
             prop_assert_eq!(&bits(merged.iter()), &expected);
             prop_assert_eq!(&merged.clone().aggregate(), &merged);
-            for pair in merged.v4().windows(2) {
-                prop_assert!(pair[0].supernet() != pair[1].supernet(), "siblings left: {:?}", pair);
-            }
+            let (v4, v6) = expected.split_at(ADDRESSES);
+            let (mut fewest4, mut fewest6) = (Vec::new(), Vec::new());
+            fewest(v4, 0, 0, &mut fewest4);
+            fewest(v6, 0, 0, &mut fewest6);
+            let merged4 = merged.v4().iter().map(|net| ((u32::from(net.addr()) - V4) as usize, net.prefix_len() - 20));
+            let merged6 = merged.v6().iter().map(|net| ((u128::from(net.addr()) - V6) as usize, net.prefix_len() - 116));
+            prop_assert_eq!(merged4.collect::<Vec<_>>(), fewest4);
+            prop_assert_eq!(merged6.collect::<Vec<_>>(), fewest6);
 
             let (inside, outside) = set.part(&hole_set);
             for net in inside.iter() {
