@@ -125,39 +125,127 @@ mod tests {
         }
     }
 
-    /// An encoder written after the RFC on its own: negation, zeros left off.
-    fn encode(net: IpNet, negated: bool) -> Vec<u8> {
-        let (family, mut address) = match net {
-            IpNet::V4(net) => (1u16, net.addr().octets().to_vec()),
-            IpNet::V6(net) => (2u16, net.addr().octets().to_vec()),
-        };
-        while address.last() == Some(&0) {
-            address.pop();
+    /// An item as numbers. The encoder below is written after the RFC on its own: it shares nothing with
+    /// the decoder, and sets no address type and no prefix type to work.
+    #[derive(Debug, Clone)]
+    struct Item {
+        v6: bool,
+        /// The address, left-aligned: the first octet is the highest one.
+        bits: u128,
+        length: u8,
+        negated: bool,
+        /// How many of the zero octets at the end are sent, at most.
+        zeros: usize,
+    }
+
+    impl Item {
+        fn octets(&self) -> Vec<u8> {
+            let all = if self.v6 { 16 } else { 4 };
+            (0..all).map(|place| (self.bits >> (120 - 8 * place) & 0xff) as u8).collect()
         }
-        let mut rdata = family.to_be_bytes().to_vec();
-        rdata.push(net.prefix_len());
-        rdata.push(address.len() as u8 | if negated { 0x80 } else { 0 });
-        rdata.extend(address);
+
+        fn encode(&self, out: &mut Vec<u8>) {
+            let mut address = self.octets();
+            let all = address.len();
+            let used = all - address.iter().rev().take_while(|octet| **octet == 0).count();
+            address.truncate(used + self.zeros.min(all - used));
+            out.extend([0, if self.v6 { 2 } else { 1 }, self.length]);
+            out.push(address.len() as u8 + if self.negated { 128 } else { 0 });
+            out.extend(address);
+        }
+
+        /// What the decoder is to make of it, bit by bit.
+        fn net(&self) -> IpNet {
+            let mut octets = self.octets();
+            for bit in usize::from(self.length)..8 * octets.len() {
+                octets[bit / 8] &= !(0x80 >> (bit % 8));
+            }
+            let address = match <[u8; 4]>::try_from(&octets[..]) {
+                Ok(octets) => IpAddr::from(octets),
+                Err(_) => IpAddr::from(<[u8; 16]>::try_from(octets).unwrap()),
+            };
+            IpNet::new(address, self.length).unwrap()
+        }
+    }
+
+    prop_compose! {
+        fn item()(
+            v6: bool, bits: u128, shift in 0u32..128, low: bool, length in 0u8..=128, negated: bool, zeros in 0usize..=16,
+        ) -> Item {
+            // Addresses with zeros at the end, and some with bits beyond the length.
+            let bits = bits >> shift << shift;
+            let length = if v6 { length } else { length % 33 };
+            let is_mapped = v6 && bits >> 32 == 0xffff;
+            Item { v6, bits: if low && !is_mapped { bits } else { bits | 1 << 127 }, length, negated, zeros }
+        }
+    }
+
+    fn encode(items: &[Item]) -> Vec<u8> {
+        let mut rdata = Vec::new();
+        items.iter().for_each(|item| item.encode(&mut rdata));
         rdata
+    }
+
+    /// How many items are read before the one that is refused, and why that is.
+    fn refusal(rdata: &[u8]) -> Option<(usize, String)> {
+        let mut chunk = Chunk::default();
+        let words = read(rdata, &mut chunk).err()?;
+        let (number, cause) = words.strip_prefix("APL item ")?.split_once(": ")?;
+        assert_eq!(number, (chunk.entries() + 1).to_string());
+        Some((chunk.entries(), cause.to_owned()))
     }
 
     proptest! {
         #[test]
-        fn what_is_encoded_comes_back(items in vec((any::<u128>(), 0u8..=128, any::<bool>(), any::<bool>()), 0..40)) {
-            let (mut rdata, mut expected) = (Vec::new(), Chunk::default());
-            for (bits, length, v4, negated) in items {
-                let (address, length) = if v4 {
-                    (IpAddr::from((bits as u32).to_be_bytes()), length.min(32))
-                } else {
-                    (IpAddr::from((bits | 1 << 127).to_be_bytes()), length)
-                };
-                let net = prefix::from_parts(address, length).unwrap();
-                rdata.extend(encode(net, negated));
-                if negated { expected.negated.push(net) } else { expected.positive.push(net) }
-            }
+        fn what_is_encoded_comes_back(items in vec(item(), 0..40)) {
+            let of = |negated| items.iter().filter(|item| item.negated == negated).map(Item::net).collect();
             let mut chunk = Chunk::default();
-            read(&rdata, &mut chunk).unwrap();
-            prop_assert_eq!(chunk, expected);
+            read(&encode(&items), &mut chunk).unwrap();
+            prop_assert_eq!(chunk, Chunk { positive: of(false), negated: of(true), ..Chunk::default() });
+        }
+
+        #[test]
+        fn each_damage_is_refused_at_its_item(
+            before in vec(item(), 0..5), damaged in item(), after in vec(item(), 0..5), number: u16, cut: usize,
+        ) {
+            let (start, whole) = (encode(&before), encode(std::slice::from_ref(&damaged)));
+            let with = |item: &[u8]| refusal(&[&start[..], item, &encode(&after)].concat());
+            let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+                let mut item = whole.clone();
+                change(&mut item);
+                item
+            };
+            let refused = |found: Option<(usize, String)>, cause: &str| {
+                found.is_some_and(|(place, words)| place == before.len() && words.contains(cause))
+            };
+            prop_assert_eq!(with(&whole), None);
+
+            let family = if matches!(number, 1 | 2) { 3 } else { number };
+            let item = changed(&|item| item[..2].copy_from_slice(&family.to_be_bytes()));
+            let cause = format!("address family {family}, ");
+            prop_assert!(refused(with(&item), &cause));
+
+            let most = if damaged.v6 { 128 } else { 32 };
+            let length = most + 1 + number as u8 % (255 - most);
+            let item = changed(&|item| item[2] = length);
+            prop_assert!(refused(with(&item), "not a prefix length"));
+
+            // More octets than the family has, all of them there.
+            let all = damaged.octets().len();
+            let size = all + 1 + usize::from(number) % (127 - all);
+            let item = changed(&|item| {
+                item[3] = item[3] & 0x80 | size as u8;
+                item.resize(4 + size, 0);
+            });
+            prop_assert!(refused(with(&item), "address octets are too many"));
+
+            // Cut off anywhere in it, as the last item.
+            let item = &whole[..1 + cut % (whole.len() - 1)];
+            let cause = if item.len() < 4 { "ends in the middle" } else { "left in the record" };
+            prop_assert!(refused(refusal(&[&start[..], item].concat()), cause));
+
+            let mapped = Item { v6: true, bits: 0xffff << 32 | u128::from(number), ..damaged.clone() };
+            prop_assert!(refused(with(&encode(&[mapped])), "an IPv4 address mapped into IPv6"));
         }
 
         #[test]
