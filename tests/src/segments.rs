@@ -22,7 +22,7 @@ pub struct Segments {
     pub server: u32,
 }
 
-/// A relay on an ephemeral port of 127.0.0.1. Dropping it ends it.
+/// A relay on an ephemeral port of 127.0.0.1. Dropping it ends its connections.
 pub struct Relay {
     listener: Listener,
     seen: Arc<Mutex<Segments>>,
@@ -65,7 +65,10 @@ fn relay(client: &Client, server: u16, seen: &Mutex<Segments>) -> io::Result<()>
     let server = &TcpStream::connect((Ipv4Addr::LOCALHOST, server))?;
     server.set_nodelay(true)?;
     thread::scope(|scope| {
-        scope.spawn(|| io::copy(&mut &*server, &mut &*client));
+        scope.spawn(|| {
+            let _ = io::copy(&mut &*server, &mut &*client);
+            let _ = client.shutdown(Shutdown::Write);
+        });
         let copied = io::copy(&mut &*client, &mut &*server);
         let counted = received(client).and_then(|from_client| Ok((from_client, received(server)?)));
         // The other thread ends by this.

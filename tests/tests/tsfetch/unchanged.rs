@@ -1,6 +1,7 @@
 //! What the serials of zones save, and what they must not.
 
 use super::*;
+use tests::segments::{Relay, Segments};
 
 const SOA: u16 = 6;
 const PTR: u16 = 12;
@@ -37,6 +38,21 @@ fn one_query_a_list_ends_the_work() {
     std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     assert_status(&tsfetch(&machine, &[]), 0);
     assert_eq!(std::fs::read(&file).unwrap(), whole);
+}
+
+#[test]
+fn two_segments_each_way_are_all_that_is_sent() {
+    let server = PolicyServer::start(zone(7)).unwrap();
+    let relay = Relay::start(server.port()).unwrap();
+    let machine = Machine::new();
+    machine.configure(&format!(
+        "DNS_SERVERS=127.0.0.1:{}\nBLOCK_LIST={BLOCK_LIST}\nALLOW_LIST={ALLOW_LIST}\n",
+        relay.port()
+    ));
+    assert_status(&tsfetch(&machine, &[]), 0);
+    assert!(relay.take().client > 2);
+    assert_status(&tsfetch(&machine, &[]), 2);
+    assert_eq!(relay.take(), Segments { client: 2, server: 2 });
 }
 
 #[test]
