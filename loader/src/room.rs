@@ -39,6 +39,11 @@ pub struct Use {
 }
 
 impl Use {
+    /// In all tables at the worst moment of the swap.
+    fn during(self) -> u64 {
+        self.total.saturating_add(self.added)
+    }
+
     /// In all tables, after the swap.
     pub fn after(self) -> u64 {
         self.total.saturating_sub(self.table).saturating_add(self.wanted)
@@ -67,14 +72,14 @@ pub fn refusal(limits: Limits, use_of: Use) -> Option<String> {
             rounded(wanted)
         ));
     }
-    let needed = use_of.total.saturating_add(use_of.added);
-    (needed > limits.entries).then(|| full(limits, use_of))
+    // What only takes addresses away needs no room, even if the limit is lower by now.
+    (use_of.added > 0 && use_of.during() > limits.entries).then(|| full(limits, use_of))
 }
 
 /// That there is no room.
 pub fn full(limits: Limits, use_of: Use) -> String {
     let Use { total, added, .. } = use_of;
-    let advice = advice(limits, use_of.after().saturating_mul(2));
+    let advice = advice(limits, use_of.after().saturating_mul(2).max(use_of.during()));
     format!("no room for {added} more addresses beside the {total} in all tables: {advice}")
 }
 
@@ -97,8 +102,9 @@ fn advice(limits: Limits, needed: u64) -> String {
     )
 }
 
+/// Up to the next 100,000, but no more than pf.conf(5) takes.
 fn rounded(number: u64) -> u64 {
-    number.div_ceil(100_000).saturating_mul(100_000)
+    number.div_ceil(100_000).saturating_mul(100_000).min(u32::MAX.into())
 }
 
 /// Reads the sysctl.
@@ -152,6 +158,11 @@ mod tests {
         let limits = Limits { entries: 200_000, list: None };
         let room = Use { total: 150_000, table: 100_000, added: 50_000, wanted: 150_000 };
         assert_eq!(refusal(limits, room), None);
+        assert_eq!(
+            refusal(Limits { entries: 1000, ..limits }, Use { added: 0, ..room }),
+            None,
+            "nothing is added"
+        );
         let full = Use { added: 50_001, ..room };
         assert_eq!(
             refusal(limits, full).unwrap(),
@@ -167,7 +178,41 @@ mod tests {
         );
     }
 
+    /// The number that a message advises.
+    fn advised(message: &str) -> u64 {
+        let digits = message.rsplit("table-entries ").next().unwrap().split('"').next().unwrap();
+        digits.parse().unwrap()
+    }
+
     proptest! {
+        /// With what is advised there is room for the swap and for loading the ruleset again.
+        #[test]
+        fn what_is_advised_is_enough(
+            entries in prop_oneof![0u64..1_000_000, Just(u64::from(u32::MAX))], total in 0u64..1_000_000,
+            table in 0u64..1_000_000, kept in 0u64..1_000_000, wanted in 0u64..1_000_000,
+        ) {
+            let table = table.min(total);
+            let use_of = Use { total, table, added: wanted - kept.min(table).min(wanted), wanted };
+            let limits = Limits { entries, list: None };
+            prop_assert_eq!(refusal(limits, use_of).is_some(), use_of.added > 0 && total + use_of.added > entries);
+            if let Some(message) = refusal(limits, use_of) {
+                let better = Limits { entries: advised(&message), list: None };
+                prop_assert!(better.entries > entries && better.entries % 100_000 == 0);
+                prop_assert_eq!(refusal(better, use_of), None, "{}", message);
+                prop_assert_eq!(warning(better, use_of.after()), None, "{}", message);
+            }
+        }
+
+        #[test]
+        fn no_numbers_are_too_large(entries: u32, total: u64, table: u64, added: u64, wanted: u64, list: Option<u64>) {
+            let limits = Limits { entries: entries.into(), list };
+            let use_of = Use { total, table, added, wanted };
+            prop_assert!(advised(&full(limits, use_of)) <= u32::MAX.into());
+            let (refused, _) = (refusal(limits, use_of), warning(limits, use_of.after()));
+            let fits = added == 0 || total.saturating_add(added) <= entries.into();
+            prop_assert_eq!(refused.is_none(), list.is_none_or(|most| wanted <= most) && fits);
+        }
+
         #[test]
         fn additions_agree_with_a_set(old in proptest::collection::btree_set(0u8..64, 0..40), new in proptest::collection::btree_set(0u8..64, 0..40)) {
             let text = |hosts: &std::collections::BTreeSet<u8>| hosts.iter().map(|host| format!("192.0.2.{host}\n")).collect::<String>();

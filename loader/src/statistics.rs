@@ -52,7 +52,8 @@ pub fn for_monitoring(word: &str, table: &TableStats) -> String {
         ("matches", table.matches),
         ("since", table.since),
     ];
-    values.map(|(key, value)| format!("{word}_{key}={value}")).join("\n")
+    let lines = values.map(|(key, value)| format!("{word}_{key}={value}\n")).concat();
+    format!("{lines}{word}_match_percent={}", rate(table))
 }
 
 /// Matches of all evaluations in percent, with two decimals.
@@ -96,7 +97,7 @@ mod tests {
         let text = for_monitoring("block", &table());
         assert!(text.starts_with("block_addresses=26424\nblock_blocked_in_packets=1200\n"), "{text}");
         assert!(
-            text.ends_with("block_evaluations=100000\nblock_matches=1234\nblock_since=1795000000"),
+            text.ends_with("block_matches=1234\nblock_since=1795000000\nblock_match_percent=1.23"),
             "{text}"
         );
     }
