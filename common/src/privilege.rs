@@ -1,6 +1,9 @@
 //! Giving up root for good.
 
-use nix::unistd::{Group, Uid, User, geteuid, getgroups, getresgid, getresuid, setuid};
+use nix::unistd::{
+    Gid, Group, Uid, User, getegid, geteuid, getgroups, getresgid, getresuid, setegid, seteuid, setgroups,
+    setuid,
+};
 
 use crate::Error;
 
@@ -11,6 +14,8 @@ pub struct Account {
     pub name: String,
     /// The user's number, never 0 when the caller is root.
     pub uid: Uid,
+    /// The number of the user's group.
+    pub gid: Gid,
 }
 
 /// Looks up the account that `key` of the configuration names. A caller who is not root has
@@ -21,7 +26,7 @@ pub struct Account {
 pub fn account(key: &str, name: &str, is_set: bool) -> Result<Account, Error> {
     let caller = geteuid();
     if !caller.is_root() && !is_set {
-        return Ok(Account { name: caller.to_string(), uid: caller });
+        return Ok(Account { name: caller.to_string(), uid: caller, gid: getegid() });
     }
     let user = match User::from_name(name) {
         Ok(Some(user)) => user,
@@ -34,7 +39,26 @@ pub fn account(key: &str, name: &str, is_set: bool) -> Result<Account, Error> {
     if !caller.is_root() && user.uid != caller {
         return Err(Error::new(key, format!("{name}: run as root, or leave {key} unset to run as yourself")));
     }
-    Ok(Account { name: name.to_owned(), uid: user.uid })
+    Ok(Account { name: name.to_owned(), uid: user.uid, gid: user.gid })
+}
+
+/// Does something with no more rights than the account has, and takes root's back; a caller who
+/// is not root has none to lay down.
+///
+/// # Errors
+/// The rights cannot be laid down or taken back. The caller must exit.
+pub fn with_rights_of<T>(account: &Account, action: impl FnOnce() -> T) -> Result<T, Error> {
+    let failed = |errno: nix::Error| Error::new(&account.name, errno.desc());
+    if !geteuid().is_root() {
+        return Ok(action());
+    }
+    let (group, groups) = (getegid(), getgroups().map_err(failed)?);
+    setgroups(&[account.gid]).and_then(|()| setegid(account.gid)).map_err(failed)?;
+    seteuid(account.uid).map_err(failed)?;
+    let result = action();
+    seteuid(Uid::from_raw(0)).and_then(|()| setegid(group)).map_err(failed)?;
+    setgroups(&groups).map_err(failed)?;
+    Ok(result)
 }
 
 /// Becomes the account, for good, if the caller is root; then checks that nothing of root is left.

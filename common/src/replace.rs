@@ -3,19 +3,18 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// A new content for a file, not yet in its place. Dropped without `commit` it leaves no trace,
-/// unless `keep` was called.
+/// A new content for a file, not yet in its place. Dropped without `commit` it leaves no trace.
 #[derive(Debug)]
 pub struct Replacement {
     path: PathBuf,
     temporary: PathBuf,
     file: BufWriter<File>,
-    stays: bool,
+    renamed: bool,
 }
 
 /// The name of the temporary file beside `path`. There is one for each file, so that what a
@@ -60,7 +59,7 @@ impl Replacement {
             path: path.to_owned(),
             temporary,
             file: BufWriter::with_capacity(1 << 16, file),
-            stays: false,
+            renamed: false,
         })
     }
 
@@ -73,17 +72,6 @@ impl Replacement {
         written.map_err(|error| Error::io(&self.temporary, &error))
     }
 
-    /// From now on the temporary file stays if this run ends before `commit` or `discard`, as a
-    /// sign for the next run that something was begun.
-    pub fn keep(&mut self) {
-        self.stays = true;
-    }
-
-    /// Leaves the old content in place.
-    pub fn discard(mut self) {
-        self.stays = false;
-    }
-
     /// Puts the new content in its place and makes sure that it is on disk.
     ///
     /// # Errors
@@ -94,31 +82,49 @@ impl Replacement {
         self.rename()
     }
 
-    /// As `commit`; the old content stays as the file's `.1`. At every moment the file is there.
+    /// As `commit`; the old content becomes the file's `.1`. At every moment the file is there, and
+    /// what was `.1` goes only when the old content takes its name.
     ///
     /// # Errors
-    /// As `commit`.
+    /// As `commit`. If only the last step fails, `settle` is left to do.
     pub fn commit_keeping_previous(mut self) -> Result<(), Error> {
         self.sync()?;
-        let previous = previous_name(&self.path);
-        let link = temporary_name(&previous);
-        remove(&link)?;
+        settle(&self.path)?;
+        let link = temporary_name(&previous_name(&self.path));
         match std::fs::hard_link(&self.path, &link) {
-            Ok(()) => {
-                std::fs::rename(&link, &previous).map_err(|error| Error::io(&previous, &error))?;
-                // rename(2) leaves both names where they are one file already.
-                remove(&link)?;
-            }
+            Ok(()) => sync_directory(&self.path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io(&link, &error)),
         }
-        self.rename()
+        self.rename()?;
+        settle(&self.path)
     }
 
     fn rename(&mut self) -> Result<(), Error> {
         std::fs::rename(&self.temporary, &self.path).map_err(|error| Error::io(&self.path, &error))?;
-        self.stays = true;
+        self.renamed = true;
         sync_directory(&self.path)
+    }
+}
+
+/// Ends what `commit_keeping_previous` began. Its second name of the old content becomes `.1` if
+/// the new content came in its place, and goes if it did not: then both are one file.
+///
+/// # Errors
+/// The name cannot be looked at, renamed or removed.
+pub fn settle(path: &Path) -> Result<(), Error> {
+    let previous = previous_name(path);
+    let link = temporary_name(&previous);
+    let identity = |name: &Path| match name.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(Some((metadata.dev(), metadata.ino()))),
+        Ok(_) => Err(Error::new(name.display(), "not a regular file; remove it")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(name, &error)),
+    };
+    match identity(&link)? {
+        None => Ok(()),
+        old if old == identity(path)? => remove(&link),
+        Some(_) => std::fs::rename(&link, &previous).map_err(|error| Error::io(&previous, &error)),
     }
 }
 
@@ -134,7 +140,7 @@ impl Write for Replacement {
 
 impl Drop for Replacement {
     fn drop(&mut self) {
-        if !self.stays {
+        if !self.renamed {
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
@@ -161,7 +167,6 @@ pub fn sync_directory(path: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
     use std::fs::{create_dir_all, read, read_dir, remove_dir_all, write};
-    use std::os::unix::fs::MetadataExt;
 
     fn scratch(name: &str) -> PathBuf {
         let directory = std::env::temp_dir().join(format!("tspf-replace-{name}-{}", std::process::id()));
@@ -205,37 +210,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_leaves_a_sign_until_it_is_done_or_given_up() {
-        let directory = scratch("begun");
-        let path = directory.join("table");
-        let begin = || {
-            let mut new = Replacement::create(&path, 0o600).unwrap();
-            new.write_all(b"new").unwrap();
-            new.sync().unwrap();
-            new.keep();
-            new
-        };
-        drop(begin());
-        assert_eq!(read(temporary_name(&path)).unwrap(), b"new");
-        begin().discard();
-        assert_eq!(read_dir(&directory).unwrap().count(), 0);
-        begin().commit().unwrap();
-        assert_eq!(read_dir(&directory).unwrap().count(), 1);
-        remove_dir_all(&directory).unwrap();
-    }
-
-    #[test]
     fn repairs_what_a_killed_run_left() {
         let directory = scratch("killed");
         let path = directory.join("table");
+        let [temporary, previous] = [temporary_name(&path), previous_name(&path)];
+        let link = temporary_name(&previous);
+        let contents = || [&path, &previous].map(|name| String::from_utf8(read(name).unwrap()).unwrap());
+        // Killed before the new content came in place of the old.
         write(&path, "old").unwrap();
-        // Killed after the old content was linked as `.1`, before the new one came in its place.
-        write(temporary_name(&path), "half").unwrap();
-        std::fs::hard_link(&path, previous_name(&path)).unwrap();
-        std::fs::hard_link(&path, temporary_name(&previous_name(&path))).unwrap();
+        write(&previous, "older").unwrap();
+        write(&temporary, "half").unwrap();
+        std::fs::hard_link(&path, &link).unwrap();
+        settle(&path).unwrap();
+        assert_eq!(contents(), ["old", "older"], "it did not happen");
+        // Killed after that.
+        std::fs::hard_link(&path, &link).unwrap();
+        std::fs::rename(&temporary, &path).unwrap();
         replace(&path, b"new").unwrap();
-        assert_eq!(read(&path).unwrap(), b"new");
-        assert_eq!(read(previous_name(&path)).unwrap(), b"old");
+        assert_eq!(contents(), ["new", "half"]);
+        std::fs::hard_link(&path, &link).unwrap();
+        write(&temporary, "newer").unwrap();
+        std::fs::rename(&temporary, &path).unwrap();
+        settle(&path).unwrap();
+        assert_eq!(contents(), ["newer", "new"], "it happened");
+        settle(&path).unwrap();
+        assert_eq!(contents(), ["newer", "new"], "nothing is left to do");
         assert_eq!(read_dir(&directory).unwrap().count(), 2);
         remove_dir_all(&directory).unwrap();
     }

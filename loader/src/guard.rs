@@ -38,18 +38,31 @@ pub struct Checked {
     pub notes: Vec<String>,
 }
 
+/// What a table had before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held<'a> {
+    /// What its file holds.
+    pub file: Option<&'a Contents>,
+    /// The number of entries in pf, exceptions included.
+    pub entries: u64,
+}
+
+impl Held<'_> {
+    /// The number of prefixes it had, whichever of file and pf knows of more. pf does not tell
+    /// exceptions from prefixes: it is taken to have as many as the file has, or the next content.
+    fn prefixes(self, next: &Contents) -> usize {
+        let (prefixes, exceptions) =
+            self.file.map_or((0, 0), |file| (file.prefixes.len(), file.exceptions.len()));
+        let entries = usize::try_from(self.entries).unwrap_or(usize::MAX);
+        prefixes.max(entries.saturating_sub(exceptions.max(next.exceptions.len())))
+    }
+}
+
 /// Makes what a table shall hold of a policy, and finds the rules that this breaks.
 ///
 /// What is too wide is looked for in the policy as it came; whether it vanished, in what is left
-/// of it: a policy of protected prefixes alone is an empty one. `previous` is the number of
-/// prefixes that the table had.
-pub fn check(
-    set: PrefixSet,
-    table: Table,
-    config: &Config,
-    protected: &[Reason],
-    previous: usize,
-) -> Checked {
+/// of it: a policy of protected prefixes alone is an empty one.
+pub fn check(set: PrefixSet, table: Table, config: &Config, protected: &[Reason], held: Held<'_>) -> Checked {
     match table {
         Table::Allow => {
             let violations = allow_violations(&set, config);
@@ -59,7 +72,7 @@ pub fn check(
         Table::Block => {
             let (contents, dropped) = protect(&set, &protected::set(protected));
             let mut violations = too_wide(&set, config);
-            violations.extend(vanished(contents.prefixes.len(), config, previous));
+            violations.extend(vanished(contents.prefixes.len(), config, held.prefixes(&contents)));
             let notes = notes(&contents, &dropped, protected);
             Checked { contents, violations, notes }
         }
@@ -67,15 +80,17 @@ pub fn check(
 }
 
 /// What may be loaded again of what a table held before: what is protected now stays protected,
-/// and what is too wide now is refused.
+/// and what is too wide now, or leaves nothing to block, is refused. It may shrink: that is what
+/// going back is for.
 pub fn check_again(old: Contents, table: Table, config: &Config, protected: &[Reason]) -> Checked {
     if table == Table::Allow {
         let violations = allow_violations(&old.prefixes, config);
         return Checked { contents: old, violations, notes: Vec::new() };
     }
-    let violations = too_wide(&old.prefixes, config);
+    let mut violations = too_wide(&old.prefixes, config);
     let all: PrefixSet = protected::set(protected).iter().chain(old.exceptions.iter()).collect();
     let (contents, dropped) = protect(&old.prefixes, &all);
+    violations.extend(vanished(contents.prefixes.len(), config, 0));
     let notes = notes(&contents, &dropped, protected);
     Checked { contents, violations, notes }
 }
@@ -205,7 +220,8 @@ mod tests {
     fn found(list: &str, table: Table, settings: &str, previous: usize) -> Vec<(String, bool)> {
         let config = config(settings);
         let protected: Vec<Reason> = config.never_block.iter().map(|net| (*net, "NEVER_BLOCK")).collect();
-        let violations = check(set(list), table, &config, &protected, previous).violations;
+        let held = Held { file: None, entries: previous as u64 };
+        let violations = check(set(list), table, &config, &protected, held).violations;
         violations.into_iter().map(|violation| (violation.cause, violation.passable)).collect()
     }
 
@@ -238,6 +254,28 @@ mod tests {
         assert_eq!(found("192.0.2.1", Table::Block, some, 1000), []);
         assert_eq!(found("192.0.2.1", Table::Block, some, 1001).len(), 1);
         assert_eq!(found("192.0.2.1 192.0.2.3", Table::Block, "MAX_SHRINK=100", 100_000), []);
+    }
+
+    #[test]
+    fn exceptions_are_no_prefixes_that_vanished() {
+        let config = config("NEVER_BLOCK=");
+        let net = |host: u32, length| IpNet::V4(Ipv4Net::new((0x5b00_0000 + host).into(), length).unwrap());
+        let policy: PrefixSet = (0..600u32).map(|n| net(n << 10, 22)).collect();
+        let protected: Vec<Reason> =
+            (0..700u32).map(|n| (net((n % 600 << 10) + n / 600, 32), "NEVER_BLOCK")).collect();
+        let first = check(policy.clone(), Table::Block, &config, &protected, Held::default());
+        assert_eq!((first.contents.prefixes.len(), first.contents.exceptions.len()), (600, 700));
+        let entries = first.contents.len() as u64;
+        for file in [None, Some(&first.contents)] {
+            let again = check(policy.clone(), Table::Block, &config, &protected, Held { file, entries });
+            assert_eq!(again.violations, [], "unchanged");
+        }
+        // What was exempted no longer is: the file knows how many entries were exceptions.
+        let held = Held { file: Some(&first.contents), entries };
+        assert_eq!(check(policy.clone(), Table::Block, &config, &[], held).violations, []);
+        // Whichever knows of more: a file that somebody emptied does not open the way.
+        let held = Held { file: Some(&Contents::default()), entries: 1300 };
+        assert_eq!(check(policy, Table::Block, &config, &[], held).violations.len(), 1);
     }
 
     #[test]

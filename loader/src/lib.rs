@@ -15,3 +15,4 @@ pub mod routes;
 pub mod said;
 pub mod spool;
 pub mod statistics;
+pub mod unloaded;

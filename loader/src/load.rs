@@ -5,18 +5,18 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::time::Instant;
 
-use common::message::{print, say};
-use common::replace::{Replacement, previous_name, temporary_name};
+use common::message::{print, say, warn};
+use common::replace::{Replacement, previous_name};
 use common::{Config, Error, Table};
 use nix::errno::Errno;
 
 use crate::abi::Abi;
 use crate::contents::{self, Contents};
-use crate::guard::{self, Checked};
+use crate::guard::{self, Checked, Held};
 use crate::pf::{Changes, Device, Refusal};
 use crate::protected::Reason;
 use crate::room::{self, Limits, Use};
-use crate::spool;
+use crate::{spool, unloaded};
 
 /// What a run works with, all of it had before the sandbox.
 pub struct Run<'a, A: Abi> {
@@ -34,7 +34,8 @@ pub struct Run<'a, A: Abi> {
 
 /// What has to be done to bring a table and its file to its contents.
 pub struct Plan {
-    table: Table,
+    /// Which table.
+    pub table: Table,
     contents: Contents,
     /// The table has to be made first.
     make: bool,
@@ -42,8 +43,6 @@ pub struct Plan {
     swap: bool,
     /// The file has to be replaced.
     write: bool,
-    /// An earlier run began a swap and did not end it.
-    interrupted: bool,
     /// The addresses in pf, but for the total.
     usage: Use,
     /// What is worth saying about it, once.
@@ -59,10 +58,9 @@ impl<A: Abi> Run<'_, A> {
         let path = self.config.policy_file(table);
         let set = spool::read(spool, &path, table).map_err(one)?;
         let old = self.old(table);
-        let in_file = old.as_ref().map_or(0, |old| old.prefixes.len());
         let count = self.count(table).map_err(one)?;
-        let in_kernel = usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX);
-        let checked = guard::check(set, table, self.config, &self.protected, in_file.max(in_kernel));
+        let held = Held { file: old.as_ref(), entries: count.unwrap_or(0) };
+        let checked = guard::check(set, table, self.config, &self.protected, held);
         self.pass(checked, &path, table, old, count)
     }
 
@@ -101,8 +99,7 @@ impl<A: Abi> Run<'_, A> {
     }
 
     /// Compares the contents with the table's file and with the number of addresses that the
-    /// kernel has: if both agree there is nothing to do, unless an earlier run was interrupted and
-    /// left its new file unfinished.
+    /// kernel has: if both agree there is nothing to do, unless an earlier run left its mark.
     fn compare(
         &self,
         table: Table,
@@ -111,17 +108,16 @@ impl<A: Abi> Run<'_, A> {
         old: Option<Contents>,
         count: Option<u64>,
     ) -> Plan {
-        let settings = self.config.table(table);
         let write = old.as_ref() != Some(&contents);
-        let interrupted = temporary_name(&settings.file).symlink_metadata().is_ok();
         let wanted = contents.len() as u64;
         let usage = Use { total: 0, table: 0, added: wanted, wanted };
-        let mut plan = Plan { table, contents, make: false, swap: false, write, interrupted, usage, notes };
+        let mut plan = Plan { table, contents, make: false, swap: false, write, usage, notes };
         if self.pf.is_none() {
             return plan;
         }
         plan.make = count.is_none();
-        plan.swap = self.force || write || interrupted || count != Some(wanted);
+        let marked = unloaded::is_marked(&self.config.unloaded_file(table));
+        plan.swap = self.force || write || marked || count != Some(wanted);
         // If the file agrees with the count, what is added is what is not in the file; else it may
         // be everything.
         let known = old.filter(|old| count == Some(old.len() as u64));
@@ -132,14 +128,15 @@ impl<A: Abi> Run<'_, A> {
 
     /// Leaves out the plans that pf has no room for, each with its error, as the tables will be
     /// worked on one after the other. Returns a note if loading the ruleset again would fail.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn make_room(&self, plans: &mut Vec<Plan>, errors: &mut Vec<Error>) -> Result<Option<String>, Error> {
-        let Some(limits) = self.limits else { return Ok(None) };
-        let mut total = match &self.pf {
-            Some(pf) => pf.total()?,
-            None => 0,
+    pub fn make_room(&self, plans: &mut Vec<Plan>, errors: &mut Vec<Error>) -> Option<String> {
+        let limits = self.limits?;
+        let mut total = match self.pf.as_ref().map_or(Ok(0), Device::total) {
+            Ok(total) => total,
+            Err(error) => {
+                errors.push(error);
+                plans.clear();
+                return None;
+            }
         };
         plans.retain(|plan| {
             let usage = Use { total, ..plan.usage };
@@ -154,37 +151,38 @@ impl<A: Abi> Run<'_, A> {
             total = usage.after();
             true
         });
-        Ok(room::warning(limits, total))
+        room::warning(limits, total)
     }
 
-    /// Carries out all plans, the allow table's first, and goes on where one fails. Returns
-    /// whether anything changed.
-    pub fn carry_out(&self, plans: &[Plan], errors: &mut Vec<Error>) -> bool {
+    /// Carries out all plans, the allow table's first, and goes on where one fails. Returns the
+    /// tables that changed.
+    pub fn carry_out(&self, plans: &[Plan], errors: &mut Vec<Error>) -> Vec<Table> {
         let needed = || plans.iter().filter(|plan| plan.make || plan.swap || plan.write);
         for plan in needed().rev() {
             let kind = if plan.table == Table::Block { "blocked" } else { "allowed" };
             say(format_args!("Adding {} {kind} addresses", plan.contents.len()));
         }
-        let mut changed = false;
+        let mut changed = Vec::new();
         for plan in needed() {
             match self.replace(plan) {
-                Ok(()) => changed = true,
+                Ok(()) => changed.push(plan.table),
                 Err(error) => errors.push(error),
             }
         }
-        if changed && errors.is_empty() && self.pf.is_some() {
+        if !changed.is_empty() && errors.is_empty() && self.pf.is_some() {
             say("Reloading pf...done");
         }
         changed
     }
 
-    /// Prints what all plans would do, counted by the kernel itself. Returns whether anything
-    /// would change.
-    pub fn rehearse(&self, plans: &[Plan], errors: &mut Vec<Error>) -> bool {
-        let mut changed = false;
+    /// Prints what all plans would do, counted by the kernel itself. Returns the tables that would
+    /// change.
+    pub fn rehearse(&self, plans: &[Plan], errors: &mut Vec<Error>) -> Vec<Table> {
+        let mut changed = Vec::new();
         for plan in plans {
             match self.count_changes(plan) {
-                Ok(would_change) => changed |= would_change,
+                Ok(true) => changed.push(plan.table),
+                Ok(false) => {}
                 Err(error) => errors.push(error),
             }
         }
@@ -193,42 +191,37 @@ impl<A: Abi> Run<'_, A> {
 
     /// Does what is planned for a table. The new file is on disk beside the old one before pf is
     /// touched, and takes its place only when the kernel has taken the table: a file that the
-    /// kernel would refuse must not be there at boot. Until then it is the sign of a swap that was
-    /// begun: a run that is killed leaves it, and the next run swaps whatever the counts say.
+    /// kernel would refuse must not be there at boot.
     fn replace(&self, plan: &Plan) -> Result<(), Error> {
         let settings = self.config.table(plan.table);
-        let mut new = Replacement::create(&settings.file, 0o600)?;
-        if plan.interrupted {
-            // The sign stays until the swap is made good, whatever happens to this run.
-            new.keep();
-        }
-        plan.contents.write(&mut new).map_err(|error| Error::io(&settings.file, &error))?;
-        new.sync()?;
+        let new = plan.write.then(|| self.new_file(plan)).transpose()?;
+        let mark = self.config.unloaded_file(plan.table);
+        unloaded::mark(&mark)?;
         if let Some(pf) = &self.pf {
             let name = &settings.name;
             if plan.make {
                 pf.add_table(name).map_err(|refusal| about(name, refusal.advice()))?;
-                say(format_args!("{name}: made"));
+                warn(format_args!("table {name}: was not there, made"));
             }
             if plan.swap {
-                new.keep();
-                match self.set_addresses(plan, false) {
-                    Ok(changes) => say(summary(name, &plan.contents, changes)),
-                    // All or nothing: the table is as it was.
-                    Err(error) if plan.interrupted => return Err(error),
-                    Err(error) => {
-                        new.discard();
-                        return Err(error);
-                    }
-                }
+                say(summary(name, &plan.contents, self.set_addresses(plan, false)?));
                 self.check_count(plan)?;
             }
         }
-        if plan.write {
-            return new.commit_keeping_previous();
+        if let Some(new) = new {
+            new.commit_keeping_previous()?;
         }
-        new.discard();
-        Ok(())
+        // Without pf the mark stays: the table does not hold what its file holds.
+        if self.pf.is_some() { unloaded::clear(&mark) } else { Ok(()) }
+    }
+
+    /// The table's next file, on disk but not in its place.
+    fn new_file(&self, plan: &Plan) -> Result<Replacement, Error> {
+        let path = &self.config.table(plan.table).file;
+        let mut new = Replacement::create(path, 0o600)?;
+        plan.contents.write(&mut new).map_err(|error| Error::io(path, &error))?;
+        new.sync()?;
+        Ok(new)
     }
 
     fn count_changes(&self, plan: &Plan) -> Result<bool, Error> {
@@ -269,8 +262,8 @@ impl<A: Abi> Run<'_, A> {
                 let total = self.pf.as_ref().and_then(|pf| pf.total().ok()).unwrap_or(0);
                 room::full(limits, Use { total, ..plan.usage })
             }
-            // OpenBSD has no limit on the length of a list, and nothing else in it can be wrong.
-            (Errno::EINVAL, _) if cfg!(target_os = "freebsd") => {
+            // Lowered a moment ago: nothing else in the list can be wrong.
+            (Errno::EINVAL, Some(Limits { list: Some(_), .. })) => {
                 format!("the kernel takes no list of {count}; set the sysctl net.pf.request_maxcount to more")
             }
             _ => refusal.advice(),
@@ -293,15 +286,20 @@ impl<A: Abi> Run<'_, A> {
         }
     }
 
-    /// A note for each table that no rule refers to: it is loaded, and does nothing.
+    /// Notes for each table that no rule refers to: it is loaded, and does nothing.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn unused(&self) -> Result<Vec<String>, Error> {
         let mut notes = Vec::new();
         let Some(pf) = &self.pf else { return Ok(notes) };
+        let place = match self.config.anchor.as_str() {
+            "" => "/etc/pf.conf".to_owned(),
+            anchor => format!("the rules of anchor {anchor}"),
+        };
         for table in Table::BOTH {
-            let name = &self.config.table(table).name;
+            let settings = self.config.table(table);
+            let (name, file) = (&settings.name, settings.file.display());
             if pf.table(name)?.is_none_or(|table| table.rules > 0) {
                 continue;
             }
@@ -309,10 +307,10 @@ impl<A: Abi> Run<'_, A> {
                 Table::Allow => ("pass in", "pass out"),
                 Table::Block => ("block drop in log", "block drop out log"),
             };
-            notes.push(format!(
-                "table {name}: no rule refers to it; put \"{way_in} quick from <{name}>\" and \
-                 \"{way_out} quick to <{name}>\" into /etc/pf.conf"
-            ));
+            notes.push(format!("table {name}: no rule refers to it; put these lines into {place}:"));
+            notes.push(format!("    table <{name}> persist file \"{file}\""));
+            notes.push(format!("    {way_in} quick from <{name}>"));
+            notes.push(format!("    {way_out} quick to <{name}>"));
         }
         Ok(notes)
     }

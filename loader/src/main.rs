@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use common::args::{self, Args};
 use common::message::{finish, misuse, print, say, set_verbose, warn};
-use common::replace::{all_names, temporary_name};
+use common::replace::{all_names, settle, temporary_name};
 use common::{Config, Error, Status, Table, config, lock, message, owner, privilege, sandbox};
 use loader::abi::Native;
 use loader::load::{Plan, Run};
@@ -68,8 +68,8 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     // What pledge forbids later: asking for addresses, routes and limits; opening the device and
     // the spool.
     let (pf, limits) = open_pf(&config, !dry_run).map_err(one)?;
-    let protected = protected::reasons(&config).map_err(one)?;
-    let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), fetcher.uid)));
+    let (protected, unseen) = protected::reasons(&config).map_err(one)?;
+    let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), &fetcher)));
 
     // rpath, wpath, cpath: the table files are compared and replaced by rename(2);
     // pf: DIOCRGETTSTATS, DIOCRADDTABLES and DIOCRSETADDRS on the descriptor from above.
@@ -84,10 +84,11 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     let mut errors = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for (table, spool) in spools {
-        let planned = match args.has('R') {
+        let settled = if dry_run { Ok(()) } else { settle(&config.table(table).file) };
+        let planned = settled.map_err(one).and_then(|()| match args.has('R') {
             true => run.plan_back(table),
             false => spool.map_err(one).and_then(|spool| run.plan(table, spool)).map(Some),
-        };
+        });
         match planned {
             Ok(plan) => plans.extend(plan),
             Err(causes) => errors.extend(causes),
@@ -97,21 +98,30 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
         errors.push(Error::new("-R", "no table has changed yet, there is no previous policy"));
     }
 
-    let warning = run.make_room(&mut plans, &mut errors).map_err(one)?;
+    let warning = run.make_room(&mut plans, &mut errors);
     let changed = match dry_run {
         true => run.rehearse(&plans, &mut errors),
         false => run.carry_out(&plans, &mut errors),
     };
-    if !dry_run && errors.is_empty() {
+    if args.has('R') && !dry_run {
+        for table in &changed {
+            let name = &config.table(*table).name;
+            print(format_args!("table {name}: back to what it held before its last change"));
+        }
+        if !changed.is_empty() {
+            print("the next run without -R takes what is in the spool again");
+        }
+    }
+    if !dry_run {
         let mut notes: Vec<String> = plans.into_iter().flat_map(|plan| plan.notes).collect();
-        notes.extend(warning);
-        notes.extend(run.unused().map_err(one)?);
-        said::once(&config.said_file(), &notes).map_err(one)?;
+        notes.extend(unseen.into_iter().chain(warning));
+        let noted = run.unused().and_then(|unused| {
+            notes.extend(unused);
+            said::once(&config.said_file(), &notes, errors.is_empty())
+        });
+        errors.extend(noted.err());
     }
-    if args.has('R') && changed && !dry_run {
-        print("back to the previous policy; the next tsload takes what is in the spool again");
-    }
-    match (errors.is_empty(), changed) {
+    match (errors.is_empty(), !changed.is_empty()) {
         (false, _) => Err(errors),
         (true, true) => Ok((Status::Changed, "policy loaded")),
         (true, false) => Ok((Status::Nothing, "nothing to do")),
@@ -164,6 +174,7 @@ fn unveil_files(config: &Config) -> Result<(), Error> {
     for table in Table::BOTH {
         let file = &config.table(table).file;
         paths.push((directory(file).to_owned(), "r"));
+        paths.push((config.unloaded_file(table), "rwc"));
         paths.extend(all_names(file).map(|name| (name, "rwc")));
     }
     let paths: Vec<(&Path, &str)> =

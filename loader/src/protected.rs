@@ -27,16 +27,17 @@ const MIN_SUBNET: (u8, u8) = (8, 16);
 /// A protected prefix, and what makes it one.
 pub type Reason = (IpNet, &'static str);
 
-/// Everything that is protected, each with its reason.
+/// Everything that is protected, each with its reason, and a note on what could not be seen.
 ///
 /// # Errors
 /// The machine's addresses or routes cannot be had: what cannot be protected must not be blocked.
-pub fn reasons(config: &Config) -> Result<Vec<Reason>, Error> {
+pub fn reasons(config: &Config) -> Result<(Vec<Reason>, Option<String>), Error> {
     let mut found: Vec<Reason> = config.never_block.iter().map(|net| (*net, "NEVER_BLOCK")).collect();
     found.extend(interfaces()?);
-    found.extend(routes::gateways()?.into_iter().filter_map(|gateway| host(gateway, "a gateway")));
+    let (gateways, unseen) = routes::gateways()?;
+    found.extend(gateways.into_iter().filter_map(|gateway| host(gateway, "a gateway")));
     found.extend(resolvers(&resolv_conf()?).into_iter().filter_map(|resolver| host(resolver, "a resolver")));
-    Ok(found)
+    Ok((found, unseen))
 }
 
 /// The prefixes alone.
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn this_machine_is_protected_from_its_policy() {
         let config = Config::parse(b"NEVER_BLOCK=\"198.51.100.0/24\"").unwrap();
-        let reasons = reasons(&config).unwrap();
+        let (reasons, _) = reasons(&config).unwrap();
         assert_eq!(reasons[0], ("198.51.100.0/24".parse().unwrap(), "NEVER_BLOCK"));
         let loopback: IpAddr = "127.0.0.1".parse().unwrap();
         assert!(reasons.iter().any(|(net, _)| net.addr() == loopback), "{reasons:?}");

@@ -4,6 +4,7 @@
 // Each system uses what it needs; all of it is tested everywhere.
 #![cfg_attr(not(test), allow(dead_code))]
 
+use std::ffi::c_int;
 use std::net::{IpAddr, Ipv6Addr};
 
 use common::Error;
@@ -39,10 +40,43 @@ const FREEBSD: Layout = Layout { version: 5, header: Header::Fixed(152), addrs: 
 const RTA_GATEWAY: u32 = 0x2;
 const RTA_NETMASK: u32 = 0x4;
 const RTA_IFA: u32 = 0x20;
+/// `RTF_GATEWAY` and `RTF_STATIC` (net/route.h): which routes are asked for.
+const RTF_GATEWAY: c_int = 0x2;
+const RTF_STATIC: c_int = 0x800;
 /// `RTM_NEWADDR`: a message about an address of an interface.
 const RTM_NEWADDR: u8 = 0xc;
 /// Sockaddrs are padded to a multiple of a long.
 const ALIGN: usize = 8;
+
+/// The gateways of this machine, and a note if not all of them could be seen.
+type Gateways = (Vec<IpAddr>, Option<String>);
+
+/// The gateways that `dump` gives for routes with a flag; it gives `None` if they are too many.
+///
+/// A router with a full table of the Internet has too many. Then those that route(8), dhcpleased(8)
+/// and slaacd(8) made are left, the default route among them: the flag tells them from what a
+/// routing daemon learned.
+fn gateways_by(
+    layout: Layout,
+    mut dump: impl FnMut(c_int) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Gateways, Error> {
+    let mut read = |flag| match dump(flag)?.map(|dump| gateways_of(&dump, layout)) {
+        Some(None) => Err(Error::new("routing table", "damaged")),
+        found => Ok(found.flatten()),
+    };
+    if let Some(all) = read(RTF_GATEWAY)? {
+        return Ok((all, None));
+    }
+    let (found, which) = match read(RTF_STATIC)? {
+        Some(found) => (found, "only gateways of static routes are"),
+        None => (Vec::new(), "no gateway is"),
+    };
+    let note = format!(
+        "the routing table is too large to be read: {which} protected beside the connected subnets; \
+         put others into NEVER_BLOCK"
+    );
+    Ok((found, Some(note)))
+}
 
 /// The gateways in a dump of the routing table; `None` if it is damaged.
 fn gateways_of(dump: &[u8], layout: Layout) -> Option<Vec<IpAddr>> {
@@ -130,11 +164,12 @@ fn address(sockaddr: &[u8], inet6: u8) -> Option<IpAddr> {
     Some(IpAddr::V6(Ipv6Addr::from(octets)))
 }
 
-/// The gateways of this machine's routing table. Linux is no target: there it has none.
+/// The gateways of this machine's routing table, and a note if not all of them could be seen. Linux
+/// is no target: there it has none.
 ///
 /// # Errors
 /// The table cannot be read.
-pub fn gateways() -> Result<Vec<IpAddr>, Error> {
+pub fn gateways() -> Result<Gateways, Error> {
     system::gateways()
 }
 
@@ -152,8 +187,8 @@ mod system {
 
     use common::Error;
 
-    pub fn gateways() -> Result<Vec<IpAddr>, Error> {
-        Ok(Vec::new())
+    pub fn gateways() -> Result<super::Gateways, Error> {
+        Ok((Vec::new(), None))
     }
 
     pub fn networks() -> Result<Vec<(IpAddr, IpAddr)>, Error> {
@@ -174,13 +209,11 @@ mod system {
     #[cfg(target_os = "openbsd")]
     use super::OPENBSD as LAYOUT;
 
-    /// The largest dump that is read, in octets. A router with a full table of the Internet has
-    /// more, but its gateways are on connected subnets, which are protected anyway.
+    /// The largest dump that is read, in octets.
     const MOST: usize = 32 << 20;
 
-    pub fn gateways() -> Result<Vec<IpAddr>, Error> {
-        let Some(dump) = dump(libc::NET_RT_FLAGS, libc::RTF_GATEWAY)? else { return Ok(Vec::new()) };
-        super::gateways_of(&dump, LAYOUT).ok_or_else(|| Error::new("routing table", "damaged"))
+    pub fn gateways() -> Result<super::Gateways, Error> {
+        super::gateways_by(LAYOUT, |flag| dump(libc::NET_RT_FLAGS, flag))
     }
 
     pub fn networks() -> Result<Vec<(IpAddr, IpAddr)>, Error> {
@@ -312,6 +345,25 @@ mod tests {
             Some(vec![]),
             "a route"
         );
+    }
+
+    #[test]
+    fn of_a_table_that_is_too_large_the_static_routes_are_read() {
+        let gateway = |host| message(OPENBSD, 3, &[v4([0; 4]), v4([192, 0, 2, host])]);
+        let names = |(found, note): Gateways| (found.iter().map(IpAddr::to_string).collect::<Vec<_>>(), note);
+        let all = gateways_by(OPENBSD, |flag| Ok((flag == RTF_GATEWAY).then(|| gateway(1))));
+        assert_eq!(names(all.unwrap()), (vec!["192.0.2.1".to_owned()], None));
+        let (found, note) =
+            names(gateways_by(OPENBSD, |flag| Ok((flag == RTF_STATIC).then(|| gateway(2)))).unwrap());
+        assert_eq!(found, ["192.0.2.2"]);
+        assert!(note.unwrap().contains("only gateways of static routes are protected"));
+        let (found, note) = gateways_by(OPENBSD, |_| Ok(None)).unwrap();
+        assert!(found.is_empty() && note.unwrap().contains("no gateway is protected"));
+        for broken in [RTF_GATEWAY, RTF_STATIC] {
+            let dump = |flag| Ok((flag == broken).then(|| vec![1]));
+            assert_eq!(gateways_by(OPENBSD, dump).unwrap_err().to_string(), "routing table: damaged");
+        }
+        assert!(gateways_by(OPENBSD, |_| Err(Error::new("routing table", "x"))).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use common::Table::{Allow, Block};
 use tests::machine::{Machine, words};
-use tests::pf::{Action, Direction, Model, Os};
+use tests::pf::{Action, Direction, Model, Os, Sabotage};
 
 #[path = "tsload/guards.rs"]
 mod guards;
@@ -107,19 +107,25 @@ fn another_policy_of_the_same_size_is_a_change() {
     assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(92, 100));
 }
 
-/// The file could not be replaced after the swap, and then the old policy comes back, as large as the new one: file and
-/// count agree, and yet the table is wrong. The next run has to know that a swap was begun.
+/// Killed after the swap and before the file was replaced, and then the old policy comes back, as large as the new one: file
+/// and count agree, and yet the table is wrong. The next run has to know that a swap was begun.
 fn interrupted() -> (Machine, Model) {
-    let (machine, model) = ready();
-    machine.spool(Block, hosts(91, 100));
-    assert_status(&tsload(&machine, &model, &[]), 0);
-    machine.directory("db/ThreatSTOP-Block.pftable.1.tmp", 0o755);
-    machine.spool(Block, hosts(92, 100));
-    assert_status(&tsload(&machine, &model, &[]), 1);
-    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(92, 100));
-    fs::remove_dir(machine.path("db/ThreatSTOP-Block.pftable.1.tmp")).unwrap();
-    machine.spool(Block, hosts(91, 100));
-    (machine, model)
+    for step in 1.. {
+        let (machine, model) = ready();
+        machine.spool(Block, hosts(91, 100));
+        assert_status(&tsload(&machine, &model, &[]), 0);
+        let old = machine.table_file(Block);
+        machine.spool(Block, hosts(92, 100));
+        model.sabotage(Sabotage::Kill(step));
+        assert_eq!(tsload(&machine, &model, &[]).status.code(), None, "step {step} was made");
+        let _ = model.steps();
+        let swapped = model.table("", "ThreatSTOP-Block").unwrap().list() == hosts(92, 100);
+        if swapped && machine.table_file(Block) == old {
+            machine.spool(Block, hosts(91, 100));
+            return (machine, model);
+        }
+    }
+    unreachable!()
 }
 
 /// The next run makes it good, and the one after it has nothing to do.
@@ -127,7 +133,7 @@ fn assert_made_good(machine: &Machine, model: &Model) {
     assert_status(&tsload(machine, model, &[]), 0);
     assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 100));
     assert_status(&tsload(machine, model, &[]), 2);
-    assert!(!machine.path("db/ThreatSTOP-Block.pftable.tmp").exists());
+    assert!(!machine.path("db/threatstop/unloaded.block").exists());
 }
 
 #[test]
@@ -192,8 +198,15 @@ fn repairs_a_table_that_somebody_emptied() {
 fn makes_a_missing_table() {
     let (machine, _) = ready();
     let model = Model::new(Os::OpenBsd);
-    assert_status(&tsload(&machine, &model, &[]), 0);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    for table in ["ThreatSTOP-Block", "ThreatSTOP-Allow"] {
+        let line = format!("tsload: table {table}: was not there, made\n");
+        assert_eq!(stderr(&output).matches(&line).count(), 1, "{}", words(&output));
+    }
     assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+    let output = tsload(&machine, &model, &["-f"]);
+    assert!(output.stderr.is_empty(), "said once: {}", words(&output));
     // Named by a rule only: known to the kernel, but not there.
     let model = Model::new(Os::OpenBsd);
     model.load_rules("block in from <ThreatSTOP-Block>\npass").unwrap();
@@ -226,6 +239,26 @@ fn a_dry_run_counts_and_needs_read_access_only() {
     model.load_rules(RULES).unwrap();
     assert_status(&tsload(&machine, &model, &[]), 0);
     assert_status(&tsload(&machine, &model, &["-n"]), 2);
+}
+
+#[test]
+fn a_policy_that_was_only_written_is_loaded_when_tables_are_wanted_again() {
+    let (machine, model) = ready();
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let settings = "BLOCK_LIST=block.example\nALLOW_LIST=allow.example\n";
+    machine.configure(&format!("{settings}RELOAD_PF=no\n"));
+    machine.spool(Block, hosts(92, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_status(&tsload(&machine, &model, &[]), 2);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(91, 100));
+    // File, spool and count agree, and yet the table is the old one.
+    machine.configure(settings);
+    let before = swaps(&model);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts(92, 100));
+    assert_eq!(swaps(&model), before + 1, "the allow table was not written");
+    assert_status(&tsload(&machine, &model, &[]), 2);
 }
 
 #[test]
@@ -323,21 +356,66 @@ fn goes_back_to_the_previous_policy_and_forth_again() {
     assert_eq!((table(), file()), (new_table.clone(), new_file.clone()), "a dry run");
     let output = tsload(&machine, &model, &["-R"]);
     assert_status(&output, 0);
-    assert!(words(&output).contains("back to the previous policy"), "{}", words(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "table ThreatSTOP-Block: back to what it held before its last change\n\
+         the next run without -R takes what is in the spool again\n",
+        "the allow table did not change"
+    );
     assert_eq!(table(), POLICY);
     assert_eq!(file().lines().count(), POLICY.len());
     assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.7/32"], "it did not change");
     assert_status(&tsload(&machine, &model, &["-R"]), 0);
     assert_eq!((table(), file()), (new_table, new_file));
 
+    machine.spool(Allow, ["198.51.100.8/32"]);
+    assert_status(&tsload(&machine, &model, &[]), 0);
     machine.write("db/ThreatSTOP-Block.pftable.1", "self\n");
     let output = tsload(&machine, &model, &["-R"]);
     assert_status(&output, 1);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("table ThreatSTOP-Allow: back to"), "{said}");
+    assert!(!said.contains("ThreatSTOP-Block"), "{said}");
+    assert_eq!(model.table("", "ThreatSTOP-Allow").unwrap().list(), ["198.51.100.7/32"]);
     assert!(
         stderr(&output).contains("ThreatSTOP-Block.pftable.1: line 1: not a numeric prefix"),
         "{}",
         words(&output)
     );
+}
+
+/// The file that tsadmin makes before pf.conf names it is empty: going back to that would open the network.
+#[test]
+fn does_not_go_back_to_blocking_nothing() {
+    let (machine, model) = ready();
+    machine.write("db/ThreatSTOP-Block.pftable", "");
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let output = tsload(&machine, &model, &["-R"]);
+    assert_status(&output, 1);
+    let wanted =
+        "ThreatSTOP-Block.pftable.1: nothing to block, though BLOCK_LIST is set; -f empties the table";
+    assert!(stderr(&output).contains(wanted) && output.stdout.is_empty(), "{}", words(&output));
+    assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
+    assert_status(&tsload(&machine, &model, &["-R", "-f"]), 0);
+    assert!(model.table("", "ThreatSTOP-Block").unwrap().entries.is_empty());
+}
+
+/// What one table fails with does not keep the other's notes from being said, nor make them be said every hour.
+#[test]
+fn notes_are_said_once_though_the_other_table_fails() {
+    let (machine, model) = ready();
+    machine.configure("BLOCK_LIST=block.example\nALLOW_LIST=allow.example\nNEVER_BLOCK=91.0.0.1\n");
+    machine.write("db/threatstop/policy/allow.pftable", "rubbish\n");
+    let note = "91.0.0.1/32 is not blocked (NEVER_BLOCK): it is exempted from a listed prefix";
+    for said in [1, 0, 0] {
+        let output = tsload(&machine, &model, &[]);
+        assert_status(&output, 1);
+        assert_eq!(stderr(&output).matches(note).count(), said, "{}", words(&output));
+    }
+    machine.spool(Allow, ["198.51.100.7/32"]);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 0);
+    assert!(output.stderr.is_empty(), "{}", words(&output));
 }
 
 #[test]
@@ -359,6 +437,7 @@ fn prints_what_the_tables_did() {
     assert!(said.contains("evaluations                4, of which 3 matched (75.00 %)"), "{said}");
     let said = String::from_utf8(tsload(&machine, &model, &["-s", "-v"]).stdout).unwrap();
     assert!(said.contains("block_blocked_in_bytes=180\n") && said.contains("allow_addresses=1\n"), "{said}");
+    assert!(said.contains("block_match_percent=75.00\n"), "{said}");
     assert!(said.lines().all(|line| line.split_once('=').is_some()), "{said}");
 
     let bare = Model::new(Os::OpenBsd);

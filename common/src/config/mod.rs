@@ -246,6 +246,11 @@ impl Config {
         self.spool_dir.join("said")
     }
 
+    /// The mark that a table may not hold what its file holds: `SPOOL_DIR/unloaded.block`.
+    pub fn unloaded_file(&self, table: Table) -> PathBuf {
+        self.spool_dir.join(format!("unloaded.{}", table.word()))
+    }
+
     /// A configuration in which every key has its default, before `finish`.
     fn unset() -> Config {
         let mut config = Config {

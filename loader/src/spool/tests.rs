@@ -131,18 +131,22 @@ fn opens_only_a_plain_file_of_the_right_owner() {
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory).unwrap();
     let make = |name: &str| -> PathBuf { directory.join(name) };
-    let me = nix::unistd::geteuid();
-    let cause = |path: &Path| open(path, me).unwrap_err().cause().to_owned();
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let me = Account { name: "me".to_owned(), uid, gid };
+    let cause = |path: &Path| open(path, &me).unwrap_err().cause().to_owned();
 
     let plain = make("plain");
     assert_eq!(cause(&plain), "no policy there yet; run tsfetch");
     std::fs::write(&plain, "x").unwrap();
-    assert!(open(&plain, me).is_ok());
-    let other = Uid::from_raw(me.as_raw() + 1);
-    assert_eq!(
-        open(&plain, other).unwrap_err().cause(),
-        format!("owned by uid {me}, not by the fetcher's, {other}")
-    );
+    assert!(open(&plain, &me).is_ok());
+    // Root would become the other user, with all threads of the tests.
+    if !uid.is_root() {
+        let other = Account { uid: nix::unistd::Uid::from_raw(uid.as_raw() + 1), ..me.clone() };
+        assert_eq!(
+            open(&plain, &other).unwrap_err().cause(),
+            format!("owned by uid {uid}, not by the fetcher's, {}", other.uid)
+        );
+    }
 
     symlink(&plain, make("link")).unwrap();
     assert_eq!(cause(&make("link")), "a symbolic link");
@@ -155,4 +159,34 @@ fn opens_only_a_plain_file_of_the_right_owner() {
     std::fs::hard_link(&plain, make("second")).unwrap();
     assert_eq!(cause(&plain), "has 2 names");
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// A descriptor is one file: whatever becomes of the name, and of the size, meanwhile.
+#[test]
+fn reads_the_file_that_it_opened_as_it_is_then() {
+    let path = std::env::temp_dir().join(format!("tspf-spool-moving-{}", std::process::id()));
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let me = Account { name: "me".to_owned(), uid, gid };
+    let whole = format!("{HEADER}192.0.2.0/24\n2001:db8::/32\n# end 2\n");
+    let after = |change: &dyn Fn()| {
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, &whole).unwrap();
+        let file = open(&path, &me).unwrap();
+        change();
+        read(file, &path, Table::Block).map(|set| set.len()).map_err(|error| error.cause().to_owned())
+    };
+    let cut = |length| std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+    assert_eq!(after(&|| ()), Ok(2));
+    assert_eq!(after(&|| cut(60)), Err("line 4: no end of line: cut off".to_owned()), "shrunk");
+    assert_eq!(after(&|| cut(0)), Err("ends after line 0 without \"# end\": cut off".to_owned()));
+    // Grown, by ten terabytes if need be.
+    assert_eq!(after(&|| cut(10 << 40)), Err("line 6: too long".to_owned()));
+    let grow = || std::fs::write(&path, format!("{whole}192.0.3.0/24\n")).unwrap();
+    assert_eq!(after(&grow), Err("line 6: text after \"# end\"".to_owned()));
+    let swap = || {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "another file").unwrap();
+    };
+    assert_eq!(after(&swap), Ok(2), "another file under its name");
+    std::fs::remove_file(&path).unwrap();
 }

@@ -78,6 +78,8 @@ struct State {
     deny_writing: Option<i32>,
     /// Errors to fail with, by number of the DIOCRSETADDRS.
     swap_failures: BTreeMap<usize, i32>,
+    /// Rulesets that are loaded before a call, by its number.
+    meanwhile: BTreeMap<usize, String>,
     asleep: bool,
     sabotage: Option<Sabotage>,
     /// Calls that were counted for it.
@@ -96,6 +98,7 @@ impl State {
             deny_open: None,
             deny_writing: None,
             swap_failures: BTreeMap::new(),
+            meanwhile: BTreeMap::new(),
             asleep: false,
             sabotage: None,
             steps: 0,
@@ -105,6 +108,10 @@ impl State {
     fn ioctl(&mut self, code: u32, argument: u64, writable: bool, memory: &mut dyn Memory) -> Outcome {
         if self.asleep {
             return Outcome::Sleep;
+        }
+        if let Some(rules) = self.meanwhile.remove(&(self.calls.len() + 1)) {
+            // What pfctl has to say nobody hears.
+            let _ = ruleset::load(&mut self.kernel, &rules, now());
         }
         let swaps = self.calls.iter().filter(|call| call.name == SWAP).count();
         let swap = abi::request_name(code) == SWAP;
@@ -249,6 +256,13 @@ impl Model {
         let mut state = self.shared.lock();
         let number = state.calls.iter().filter(|call| call.name == SWAP).count() + nth;
         state.swap_failures.insert(number, errno);
+    }
+
+    /// Somebody else does what [`Model::load_rules`] does before the `nth` pf ioctl from now, the next being 1.
+    pub fn meanwhile(&self, nth: usize, rules: &str) {
+        let mut state = self.shared.lock();
+        let number = state.calls.len() + nth;
+        state.meanwhile.insert(number, rules.to_owned());
     }
 
     /// Does this to the next program that runs. Returns from `run` as usual; `steps` tells whether it came to that.

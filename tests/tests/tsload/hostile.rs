@@ -36,6 +36,34 @@ fn refuses_a_hostile_spool() {
         let spool = |machine: &Machine| machine.spool(Block, text.lines());
         assert_refused(spool, &format!("policy/block.pftable: {cause}"));
     }
+    // Ranges, scopes, mapped addresses, other writings, control characters, other alphabets.
+    for (text, cause) in [
+        ("192.0.2.1-192.0.2.9", "line 3: not a numeric prefix"),
+        ("192.0.2.0/24,", "line 3: not a "),
+        ("fe80::1%em0/128", "line 3: not a numeric prefix"),
+        ("::ffff:192.0.2.1/128", "line 3: an IPv4 address mapped into IPv6"),
+        ("192.0.2.1", "line 3: not in canonical form"),
+        ("2001:DB8::/32", "line 3: not in canonical form"),
+        ("192.0.2.0/24\r", "line 3: not a "),
+        ("192.0.2.0/24\0", "line 3: not a "),
+        ("\0", "line 3: not a numeric prefix"),
+        ("192.0.2.0/24 \u{e4}", "line 3: not a "),
+        ("\u{661}\u{669}\u{662}.0.2.0/24", "line 3: not a numeric prefix"),
+        ("\u{feff}192.0.2.0/24", "line 3: not a numeric prefix"),
+        ("em0:network", "line 3: not a numeric prefix"),
+        ("$(id)", "line 3: not a numeric prefix"),
+        ("include \"/etc/passwd\"", "line 3: not a numeric prefix"),
+    ] {
+        let spool = |machine: &Machine| machine.spool(Block, [text]);
+        assert_refused(spool, &format!("policy/block.pftable: {cause}"));
+    }
+    let whole = "# tspf 1 block\n# settings 0123456789abcdef\n192.0.2.0/24\n# end 1\n";
+    let crlf = |machine: &Machine| machine.write(BLOCK, whole.replace('\n', "\r\n"));
+    assert_refused(crlf, "line 1: not \"# tspf 1 block\"");
+    let bom = |machine: &Machine| machine.write(BLOCK, format!("\u{feff}{whole}"));
+    assert_refused(bom, "line 1: not \"# tspf 1 block\"");
+    let binary = |machine: &Machine| machine.write(BLOCK, b"\xff\xfe\0".repeat(1000));
+    assert_refused(binary, "line 1: too long");
     let write = |text: &'static str| move |machine: &Machine| machine.write(BLOCK, text);
     assert_refused(write("192.0.2.0/24\n"), "line 1: not \"# tspf 1 block\"");
     assert_refused(
@@ -54,6 +82,25 @@ fn refuses_a_hostile_spool() {
     assert_refused(|machine| machine.spool(Block, [""; 0]), "nothing to block, though BLOCK_LIST is set");
 }
 
+/// Bounded time and memory: the first octets tell, whatever the size.
+#[test]
+fn refuses_what_never_ends() {
+    let sparse = |octets: u64, head: &'static str| {
+        move |machine: &Machine| {
+            machine.write(BLOCK, head);
+            fs::OpenOptions::new().write(true).open(machine.path(BLOCK)).unwrap().set_len(octets).unwrap();
+        }
+    };
+    assert_refused(sparse(10 << 30, ""), "larger than 536870912 octets");
+    assert_refused(sparse(512 << 20, ""), "line 1: too long");
+    let head = "# tspf 1 block\n# settings 0123456789abcdef\n192.0.2.0/24";
+    assert_refused(sparse(512 << 20, head), "line 3: too long");
+    assert_refused(
+        |machine| machine.write(BLOCK, format!("{head}\n{}\n", "1".repeat(40 << 20))),
+        "line 4: too long",
+    );
+}
+
 #[test]
 fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
     let remove = |machine: &Machine| fs::remove_file(machine.path(BLOCK)).unwrap();
@@ -70,9 +117,29 @@ fn refuses_a_spool_that_is_no_plain_file_of_the_fetcher() {
         machine.own(&machine.path(BLOCK));
     };
     assert_refused(fifo, "not a regular file");
+    let directory = |machine: &Machine| {
+        remove(machine);
+        machine.directory(BLOCK, 0o755);
+    };
+    assert_refused(directory, "not a regular file");
+    let socket = |machine: &Machine| {
+        remove(machine);
+        std::os::unix::net::UnixListener::bind(machine.path(BLOCK)).unwrap();
+        machine.own(&machine.path(BLOCK));
+    };
+    assert_refused(socket, "policy/block.pftable: No such device or address");
     let second = |machine: &Machine| fs::hard_link(machine.path(BLOCK), machine.path("db/second")).unwrap();
     assert_refused(second, "has 2 names");
     if nix::unistd::geteuid().is_root() {
+        // A device that everybody may open, as /dev/null.
+        let device = |machine: &Machine| {
+            use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+            remove(machine);
+            let mode = Mode::from_bits_truncate(0o666);
+            mknod(&machine.path(BLOCK), SFlag::S_IFCHR, mode, makedev(1, 3)).unwrap();
+            fs::set_permissions(machine.path(BLOCK), fs::Permissions::from_mode(0o666)).unwrap();
+        };
+        assert_refused(device, "not a regular file");
         let foreign =
             |machine: &Machine| std::os::unix::fs::chown(machine.path(BLOCK), Some(1), None).unwrap();
         assert_refused(foreign, "owned by uid 1, not by the fetcher's, 65534");
@@ -199,5 +266,13 @@ fn as_root_only_the_fetchers_spool_is_taken() {
     let output = root();
     assert_status(&output, 1);
     assert!(stderr(&output).contains("owned by uid 0, not by the fetcher's, 65534"), "{}", words(&output));
+    chown(machine.path(BLOCK), Some(0), Some(0)).unwrap();
+    // What the fetcher could not open itself is never opened for it: opening a device can do something.
+    for mode in [0o600, 0o640] {
+        fs::set_permissions(machine.path(BLOCK), fs::Permissions::from_mode(mode)).unwrap();
+        let output = root();
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains("block.pftable: Permission denied"), "{}", words(&output));
+    }
     assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), POLICY);
 }

@@ -89,7 +89,7 @@ fn check_and_encode(report: &mut Report, hosts: &[IpAddr], rival: Rival) {
     let mut ours = || {
         let start = Instant::now();
         let set = loader::spool::parse(spool.as_bytes(), Block).expect("canonical");
-        let checked = loader::guard::check(set, Block, &config, &protected, 0);
+        let checked = loader::guard::check(set, Block, &config, &protected, loader::guard::Held::default());
         assert!(checked.violations.is_empty(), "{:?}", checked.violations);
         let mut encoded = Vec::with_capacity(checked.contents.len());
         encoded.extend(checked.contents.iter().map(|(net, negated)| OpenBsd::addr(net, negated)));
