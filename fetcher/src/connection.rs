@@ -92,11 +92,15 @@ impl<'a> Connection<'a> {
     pub fn ask(&mut self, list: &Name, questions: &[Query]) -> Result<Vec<Chunk>, Failure> {
         let before = self.entries;
         let (mut answered, mut entries) = (0usize, before);
-        let (most, parts, shown) = (self.limits.entries, questions.len(), answer::text(list));
+        let (most, shown) = (self.limits.entries, answer::text(list));
+        // Beside its items, the zone of each part is asked for.
+        let parts = questions.iter().filter(|question| question.query_type() != RecordType::SOA).count();
         let chunks = self.exchange(Some(list), questions, |answer, question| {
             let chunk = answer::read(answer, question)?;
             entries = entries.saturating_add(chunk.entries());
-            answered = answered.saturating_add(1);
+            if chunk.zone.is_none() {
+                answered = answered.saturating_add(1);
+            }
             if question.name() != list {
                 let entries = entries.saturating_sub(before);
                 progress(format_args!("{shown}: {answered} of {parts} parts, {entries} entries"));
@@ -182,8 +186,8 @@ impl<'a> Connection<'a> {
         self.send(&[query])?;
         let most = self.limits.entries;
         let mut transfer = Transfer::new(id, zone, most.saturating_sub(self.entries));
-        let shown = answer::text(zone);
-        for messages in 1u64.. {
+        let (mut messages, shown) = (0usize, answer::text(zone));
+        loop {
             let message = match self.receive() {
                 // Between two messages the transfer has the better words for it.
                 Err(Failure::Closed) => {
@@ -202,6 +206,7 @@ impl<'a> Connection<'a> {
             if is_over {
                 break;
             }
+            messages = messages.saturating_add(1);
             let entries = transfer.entries();
             progress(format_args!("{shown}: {messages} messages, {entries} entries"));
         }

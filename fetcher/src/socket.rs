@@ -90,7 +90,6 @@ impl Socket {
             // Each in a record of its own: after a query, nsd(8) 4.6 waits for its socket to have
             // more, though it has decrypted the next one already.
             Socket::Tls(tls) => {
-                tls.conn.set_buffer_limit(None);
                 messages.iter().try_for_each(|message| tls.conn.writer().write_all(message))?;
                 tls.flush()
             }

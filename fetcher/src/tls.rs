@@ -75,6 +75,8 @@ impl Tls {
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp)?;
         }
+        // What is sent at once is few queries, and all of it.
+        tls.set_buffer_limit(None);
         Ok(StreamOwned::new(tls, tcp))
     }
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::testing::{A, AAAA, APL as APL_TYPE, NONE, PTR, SOA, TXT, answering, at, hosts, name, serve, wire};
+use crate::testing::{
+    A, AAAA, APL as APL_TYPE, NONE, PTR, SOA, TXT, answering, at, hosts, name, serve, wire,
+};
 use std::time::{Duration, Instant};
 
 type Records = Vec<(u16, Vec<u8>)>;

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 type ServerTls = StreamOwned<ServerConnection, TcpStream>;
 
-/// A certificate for 127.0.0.1 and ns.example: what trusts it, and a server that has it.
+/// A certificate for 127.0.0.1, ::1 and ns.example: what trusts it, and a server that has it.
 fn identity() -> (Credentials, Arc<ServerConfig>) {
     let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "ns.example".to_owned()]).unwrap();
+        generate_simple_self_signed(["127.0.0.1", "::1", "ns.example"].map(str::to_owned)).unwrap();
     let tls = Tls::new(Path::new("ca.pem"), cert.pem().as_bytes()).unwrap();
     let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -76,9 +76,9 @@ fn an_answer_comes_over_several_records() {
 }
 
 #[test]
-fn a_name_may_end_with_a_dot() {
+fn a_certificate_is_for_a_name_or_an_address() {
     let asked = Arc::new(Mutex::new(Vec::new()));
-    for host in ["ns.example", "NS.example.", "127.0.0.1"] {
+    for host in ["ns.example", "NS.example.", "127.0.0.1", "::1"] {
         let seen = asked.clone();
         let chunks = ask_as(host, move |mut tls| {
             let message = answer(&mut tls);
@@ -88,7 +88,42 @@ fn a_name_may_end_with_a_dot() {
         assert_eq!(chunks.unwrap().len(), 1, "{host}");
     }
     let name = Some("ns.example".to_owned());
-    assert_eq!(*asked.lock().unwrap(), [name.clone(), name, None]);
+    assert_eq!(*asked.lock().unwrap(), [name.clone(), name, None, None]);
+}
+
+#[test]
+fn every_query_has_a_record_of_its_own() {
+    let (credentials, config) = identity();
+    let handler = |mut tcp: TcpStream| {
+        let mut tls = ServerConnection::new(config).unwrap();
+        let mut number = 0;
+        while number < 5 {
+            let mut record = vec![0; 5];
+            tcp.read_exact(&mut record).unwrap();
+            record.resize(5 + usize::from(u16::from_be_bytes([record[3], record[4]])), 0);
+            tcp.read_exact(&mut record[5..]).unwrap();
+            tls.read_tls(&mut record.as_slice()).unwrap();
+            let size = tls.process_new_packets().unwrap().plaintext_bytes_to_read();
+            while tls.wants_write() {
+                tls.write_tls(&mut tcp).unwrap();
+            }
+            // The first ones are the handshake's.
+            if size > 0 {
+                let mut query = vec![0; size];
+                tls.reader().read_exact(&mut query).unwrap();
+                assert_eq!(usize::from(u16::from_be_bytes([query[0], query[1]])), size - 2);
+                assert_eq!(crate::testing::asked(&query[2..]).0, format!("n{number}.example"));
+                number += 1;
+            }
+        }
+    };
+    let (address, thread) = serve(vec![Box::new(handler)]);
+    let limits = Limits::default();
+    let mut connection =
+        Connection::open(&at(address), &credentials, &limits, Instant::now() + limits.run).unwrap();
+    let questions: Vec<_> = (0..5).map(|number| question(&format!("n{number}.example"), APL)).collect();
+    assert_eq!(connection.ask(&name("n0.example"), &questions), Err(Failure::Closed));
+    thread.join().unwrap();
 }
 
 #[test]

@@ -27,6 +27,8 @@ fn parts_and_messages_are_counted_on_a_terminal_and_nothing_is_left() {
     policy.transfer_records = 1;
     let server = PolicyServer::start(policy).unwrap();
     let machine = machine(&[&server], "");
+    machine.configure(&format!("DNS_SERVERS=127.0.0.1:{}\nALLOW_LIST={ALLOW_LIST}\n", server.port()));
+    assert_eq!(on_terminal(&machine), "", "a list of one answer is not long");
     for (list, format, wanted) in [
         (BLOCK_LIST.to_owned(), "auto", format!("{BLOCK_LIST}: 1 of 2 parts, ")),
         (format!("zone.{BLOCK_LIST}"), "axfr", format!("zone.{BLOCK_LIST}: 1 messages, 0 entries")),
