@@ -1,7 +1,7 @@
 //! Who owns a file and who may write it.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -38,11 +38,22 @@ pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Error> {
 /// # Errors
 /// There is no such directory, it is something else, or others may change it.
 pub fn check_directory(path: &Path) -> Result<(), Error> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, &error))?;
-    if !metadata.is_dir() {
-        return Err(Error::new(path.display(), "not a directory"));
+    check(path, &directory(path)?)
+}
+
+/// Looks at a directory, whoever may change it.
+///
+/// # Errors
+/// There is no such directory, or it is something else.
+pub fn directory(path: &Path) -> Result<Metadata, Error> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(metadata),
+        Ok(_) => Err(Error::new(path.display(), "not a directory")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Error::new(path.display(), "no such directory; tspf(7) says how to make it"))
+        }
+        Err(error) => Err(Error::io(path, &error)),
     }
-    check(path, &metadata)
 }
 
 /// Checks a file that will be replaced: if it is there, it is a regular file, no link to one, and
@@ -54,7 +65,7 @@ pub fn check_replaceable(path: &Path) -> Result<(), Error> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => check(path, &metadata),
         Ok(_) => Err(Error::new(path.display(), "not a regular file; name the file itself, not a link")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(path, &error)),
     }
 }
@@ -127,5 +138,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(check_directory(Path::new("/dev/null")).is_err());
         assert!(check_directory(Path::new("/")).is_ok());
+        let failure = check_directory(&path).unwrap_err().to_string();
+        assert!(failure.ends_with(": no such directory; tspf(7) says how to make it"), "{failure}");
     }
 }

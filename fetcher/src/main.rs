@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,7 +87,9 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     // As root: the spool and the lock in it. flock(2) would need the promise flock. The lock is
     // held until this function returns.
     let lock_file = config.lock_file(message::program());
-    check_directories(&config, &lock_file).map_err(failed)?;
+    owner::check_directory(&config.spool_dir).map_err(failed)?;
+    // This one is the account's, not root's.
+    owner::directory(&config.policy_dir()).map_err(failed)?;
     let Some(_lock) = lock::take(&lock_file).map_err(failed)? else {
         let busy = "another tsfetch is at work";
         message::say(busy);
@@ -114,18 +115,6 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     // No network any more. rpath: the old files, and rename(2). wpath cpath: the new ones.
     sandbox::pledge("stdio rpath wpath cpath").map_err(failed)?;
     Ok(table::end(policies.map(|(table, fetched)| table::leave(&config, table, fetched))))
-}
-
-/// Checks that the spool is there, and root's.
-fn check_directories(config: &Config, lock_file: &Path) -> Result<(), Error> {
-    for directory in [Some(config.spool_dir.as_path()), lock_file.parent(), Some(&config.policy_dir())] {
-        let Some(directory) = directory else { continue };
-        if directory.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            let cause = "no such directory; tspf(7) says how to make it";
-            return Err(Error::new(directory.display(), cause));
-        }
-    }
-    owner::check_directory(&config.spool_dir)
 }
 
 /// Says once what the system does not enforce.
