@@ -1,5 +1,7 @@
 //! The test run, `-t`: is each server ready, does each list resolve. Writes nothing.
 
+use std::time::Instant;
+
 use common::config::{Config, Endpoint, Table};
 use common::message;
 
@@ -55,7 +57,7 @@ impl<'a> Check<'a> {
             }
         };
         for server in servers {
-            let lists = match self.client.connect(&server) {
+            let lists = match self.client.connect(&server, self.client.attempt()) {
                 Ok(connection) => self.lists(&server, connection),
                 Err(failure) => Err((first, failure)),
             };
@@ -82,16 +84,19 @@ impl<'a> Check<'a> {
     ) -> Result<(Vec<String>, bool), (&'a str, Failure)> {
         let (mut found, mut all_found, mut open) = (Vec::new(), true, Some(connection));
         for table in Table::BOTH {
-            open.iter_mut().for_each(Connection::begin);
+            let attempt = self.client.attempt();
+            open.iter_mut().for_each(|connection| connection.begin(attempt.clone()));
             for list in self.config.table(table).lists.iter().map(String::as_str) {
                 let mut connection = match open.take() {
                     Some(connection) => connection,
-                    None => self.client.connect(server).map_err(|failure| (list, failure))?,
+                    None => {
+                        let connected = self.client.connect(server, attempt.clone());
+                        connected.map_err(|failure| (list, failure))?
+                    }
                 };
-                match self.client.list(&mut connection, list) {
-                    Ok(got) => {
-                        let (table, entries) = (table.word(), got.entries());
-                        found.push(format!("{table} list {list}: {}, {entries} entries", got.format));
+                match self.list(&mut connection, list) {
+                    Ok(words) => {
+                        found.push(format!("{} list {list}: {words}", table.word()));
                         open = Some(connection);
                     }
                     Err(failure) if failure.is_the_servers() => return Err((list, failure)),
@@ -103,6 +108,19 @@ impl<'a> Check<'a> {
             }
         }
         Ok((found, all_found))
+    }
+
+    /// What a list is, in words: its form, its zone's serial if there is one, its size, and the
+    /// time that it took.
+    fn list(&self, connection: &mut Connection<'_>, list: &str) -> Result<String, Failure> {
+        let start = Instant::now();
+        let before = self.client.serial(connection, list)?;
+        let got = self.client.list(connection, list, before.as_ref())?;
+        let serial = got.serial.as_ref().or(before.as_ref());
+        let serial =
+            serial.map(|serial| format!(", serial {} of {}", serial.number, serial.zone)).unwrap_or_default();
+        let seconds = start.elapsed().as_secs_f32();
+        Ok(format!("{}{serial}, {} entries, {seconds:.1} s", got.format, got.entries()))
     }
 }
 

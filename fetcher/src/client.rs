@@ -1,7 +1,9 @@
 //! Which server is asked: the first that answers, for a whole table.
 //!
 //! A table's lists come from one server. If that one is out of reach or out of order, or does not
-//! know us, the next one is asked for all of them; a fault of a list itself fails the table.
+//! know us, the next one is asked for all of them; a fault of a list itself fails the table. A
+//! server that closes or resets a connection is asked once more: it may have read its zones anew,
+//! or found the connection idle.
 
 use std::time::Instant;
 
@@ -13,7 +15,7 @@ use crate::chunk::Chunk;
 use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
-use crate::limits::Limits;
+use crate::limits::{Attempt, Limits};
 use crate::list::{self, List};
 use crate::server::{Resolver, Server};
 use crate::soa::Serial;
@@ -50,13 +52,10 @@ impl<'a> Client<'a> {
     fn first_good(&mut self, table: Table, last: &[Serial], causes: &mut Vec<String>) -> Option<Answer> {
         let mut lists = self.config.table(table).lists.iter().map(String::as_str);
         let Some(first) = lists.next() else { return Some(Answer::default()) };
-        let mut tried = None;
-        if let Some((server, mut connection)) = self.open.take() {
-            connection.begin();
-            match self.lists(&server, connection, table, last) {
+        let (mut tried, mut may_retry) = (None, true);
+        if let Some((server, connection)) = self.open.take() {
+            match self.table_from(&server, Some(connection), table, last, &mut may_retry) {
                 Ok(answer) => return Some(answer),
-                // The server may have closed it for being idle: that is no failure yet.
-                Err((_, failure)) if failure.is_end_of_connection() => {}
                 Err((list, failure)) => {
                     causes.push(cause(list, &server.place, &failure));
                     if !failure.is_the_servers() {
@@ -75,12 +74,7 @@ impl<'a> Client<'a> {
                 if tried == Some(server.address) {
                     continue;
                 }
-                let result = self.connect(&server).map_err(|failure| (first, failure));
-                let result = result.and_then(|connection| {
-                    message::say(format_args!("Using DNS Server {}", server.name));
-                    self.lists(&server, connection, table, last)
-                });
-                match result {
+                match self.table_from(&server, None, table, last, &mut may_retry) {
                     Ok(answer) => return Some(answer),
                     Err((list, failure)) => {
                         causes.push(cause(list, &server.place, &failure));
@@ -107,20 +101,75 @@ impl<'a> Client<'a> {
         self.resolver.resolve(endpoint)
     }
 
-    /// Connects to one address, which begins an attempt.
+    /// An attempt to get a table from a server, which begins now.
+    pub fn attempt(&self) -> Attempt {
+        Attempt::begin(&self.limits, self.run_ends)
+    }
+
+    /// Connects to one address.
     ///
     /// # Errors
     /// There is no connection.
-    pub fn connect(&self, server: &Server) -> Result<Connection<'a>, Failure> {
-        Connection::open(server, self.credentials, &self.limits, self.run_ends)
+    pub fn connect(&self, server: &Server, attempt: Attempt) -> Result<Connection<'a>, Failure> {
+        Connection::open(server, self.credentials, &self.limits, attempt)
     }
 
-    /// Gets one list over a connection.
+    /// Asks for the serial of the zone that a list is in, if the server has it.
+    ///
+    /// # Errors
+    /// As for a list; a server that has no serial is no failure.
+    pub fn serial(&self, connection: &mut Connection<'_>, list: &str) -> Result<Option<Serial>, Failure> {
+        let serials = connection.serials(&[name(list)?])?;
+        Ok(serials.into_iter().next().flatten())
+    }
+
+    /// Gets one list over a connection; `zone` is the serial of its zone, if that is known.
     ///
     /// # Errors
     /// The list could not be had as a whole.
-    pub fn list(&self, connection: &mut Connection<'_>, list: &str) -> Result<List, Failure> {
-        list::fetch(connection, &name(list)?, self.config.list_format, &self.limits)
+    pub fn list(
+        &self,
+        connection: &mut Connection<'_>,
+        list: &str,
+        zone: Option<&Serial>,
+    ) -> Result<List, Failure> {
+        list::fetch(connection, &name(list)?, zone, self.config.list_format, &self.limits)
+    }
+
+    /// Gets all lists of a table from one server, over the open connection if there is one. If
+    /// the server closes it, then, `may_retry` being set, once more over a new one, in the same
+    /// attempt.
+    fn table_from(
+        &mut self,
+        server: &Server,
+        mut open: Option<Connection<'a>>,
+        table: Table,
+        last: &[Serial],
+        may_retry: &mut bool,
+    ) -> Result<Answer, (&'a str, Failure)> {
+        let attempt = self.attempt();
+        open.iter_mut().for_each(|connection| connection.begin(attempt.clone()));
+        let lists = &self.config.table(table).lists;
+        let first = lists.first().map(String::as_str).unwrap_or_default();
+        loop {
+            let connection = match open.take() {
+                Some(connection) => connection,
+                None => {
+                    let connected = self.connect(server, attempt.clone());
+                    let connection = connected.map_err(|failure| (first, failure))?;
+                    message::say(format_args!("Using DNS Server {}", server.name));
+                    connection
+                }
+            };
+            match self.lists(server, connection, table, last) {
+                Err((list, failure)) if *may_retry && failure.is_end_of_connection() => {
+                    *may_retry = false;
+                    let cause = cause(list, &server.place, &failure);
+                    message::say(format_args!("{cause}; trying once more"));
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Gets all lists of a table over one connection, and keeps it for the next table. If a zone
@@ -172,7 +221,8 @@ impl<'a> Client<'a> {
         let (mut asked, mut expected) = (Vec::new(), Vec::new());
         for ((list, name), before) in lists.iter().zip(names).zip(before) {
             message::say(format_args!("Processing {} list {list}", table.word()));
-            let got = self.list(connection, list).map_err(|failure| (list.as_str(), failure))?;
+            let got = self.list(connection, list, before.as_ref());
+            let got = got.map_err(|failure| (list.as_str(), failure))?;
             if let (None, Some(before)) = (&got.serial, &before) {
                 asked.push(name);
                 expected.push((list.as_str(), serials.len(), before.clone()));
@@ -214,8 +264,8 @@ impl Default for Answer {
     }
 }
 
-/// The serial of a list's zone, if all parts of the list are in it: that of another zone does not
-/// tell when the list changes.
+/// The serial of a list's zone, if all parts of the list are in it and none is a zone of its own:
+/// that of another zone does not tell when the list changes.
 ///
 /// # Errors
 /// The zone had another serial when a part was asked for.

@@ -30,7 +30,6 @@ pub struct Connection<'a> {
     stream: BufReader<Socket>,
     key: Option<&'a Key>,
     limits: Limits,
-    run_ends: Instant,
     attempt: Attempt,
     /// Entries that came in this attempt.
     entries: usize,
@@ -38,18 +37,17 @@ pub struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    /// Connects, over TLS if the credentials say whom to trust, which begins an attempt.
+    /// Connects, over TLS if the credentials say whom to trust, in the time of an attempt.
     ///
     /// # Errors
     /// There is no connection within the limit, TLS included, or not to the server that is meant;
-    /// or the run's time is over.
+    /// or the attempt's time is over.
     pub fn open(
         server: &Server,
         credentials: &'a Credentials,
         limits: &Limits,
-        run_ends: Instant,
+        attempt: Attempt,
     ) -> Result<Connection<'a>, Failure> {
-        let attempt = Attempt::begin(limits, run_ends);
         let now = Instant::now();
         let ends = now.checked_add(limits.connect).map_or(attempt.ends, |ends| ends.min(attempt.ends));
         let overdue =
@@ -71,7 +69,6 @@ impl<'a> Connection<'a> {
             stream: BufReader::with_capacity(1 << 16, socket),
             key: credentials.key.as_ref(),
             limits: limits.clone(),
-            run_ends,
             attempt,
             entries: 0,
             last_id: 0,
@@ -79,8 +76,8 @@ impl<'a> Connection<'a> {
     }
 
     /// Begins another attempt over the same connection: that for the next table.
-    pub fn begin(&mut self) {
-        self.attempt = Attempt::begin(&self.limits, self.run_ends);
+    pub fn begin(&mut self, attempt: Attempt) {
+        self.attempt = attempt;
         self.entries = 0;
     }
 
@@ -105,6 +102,24 @@ impl<'a> Connection<'a> {
                 let entries = entries.saturating_sub(before);
                 progress(format_args!("{shown}: {answered} of {parts} parts, {entries} entries"));
             }
+            if entries > most { Err(Failure::TooManyEntries(most)) } else { Ok(chunk) }
+        });
+        self.entries = entries;
+        chunks
+    }
+
+    /// As `ask`, but a name that does not exist has no data.
+    ///
+    /// # Errors
+    /// As for `ask`.
+    pub fn look(&mut self, list: &Name, questions: &[Query]) -> Result<Vec<Chunk>, Failure> {
+        let (mut entries, most) = (self.entries, self.limits.entries);
+        let chunks = self.exchange(Some(list), questions, |answer, question| {
+            let chunk = match answer::read(answer, question) {
+                Err(Failure::NoSuchName) => Chunk::default(),
+                read => read?,
+            };
+            entries = entries.saturating_add(chunk.entries());
             if entries > most { Err(Failure::TooManyEntries(most)) } else { Ok(chunk) }
         });
         self.entries = entries;

@@ -64,6 +64,8 @@ pub enum Failure {
     PartTwice(String),
     /// A list is named as its own part.
     PartOfItself,
+    /// A part whose name is not inside the list's zone: the part and the zone.
+    PartOutside(String, String),
     /// More parts than the limit.
     TooManyParts(usize),
     /// More entries than the limit.
@@ -100,6 +102,7 @@ impl Failure {
             | Failure::BadItem(_)
             | Failure::PartTwice(_)
             | Failure::PartOfItself
+            | Failure::PartOutside(..)
             | Failure::TooManyParts(_)
             | Failure::TooManyEntries(_)
             | Failure::ZoneMoves
@@ -109,10 +112,11 @@ impl Failure {
         }
     }
 
-    /// Whether the connection ended, as an idle one may.
+    /// Whether the server closed or reset the connection. It may mean no more than that: an idle
+    /// one is closed, and a server that reads its zones anew may reset those that it has.
     pub fn is_end_of_connection(&self) -> bool {
         match self {
-            Failure::Closed | Failure::Broken(_) => true,
+            Failure::Closed | Failure::Broken(_) | Failure::EndsEarly => true,
             Failure::Part(_, failure) => failure.is_end_of_connection(),
             _ => false,
         }
@@ -179,6 +183,9 @@ impl fmt::Display for Failure {
             Failure::BadItem(item) => f.write_str(item),
             Failure::PartTwice(name) => write!(f, "part {name} is named twice"),
             Failure::PartOfItself => f.write_str("the list is named as a part of itself"),
+            Failure::PartOutside(part, zone) => {
+                write!(f, "part {part} is not in the list's zone, {zone}")
+            }
             Failure::TooManyParts(most) => write!(f, "more than {most} parts"),
             Failure::TooManyEntries(most) => write!(f, "more than {most} entries in the lists of the table"),
             Failure::NoSoaFirst => f.write_str("the zone transfer does not begin with the zone's SOA record"),
@@ -250,6 +257,7 @@ mod tests {
             Failure::BadItem(words()),
             Failure::PartTwice(words()),
             Failure::PartOfItself,
+            Failure::PartOutside(words(), words()),
             Failure::TooManyParts(1),
             Failure::TooManyEntries(1),
             Failure::ZoneMoves,

@@ -7,10 +7,15 @@
 //!
 //! `axfr` is never found out: the list is a zone of its own then, and transferred.
 //!
-//! Parts may have any name: the server that is trusted with the list answers for them too, and
-//! lists of several customers may share parts.
+//! `a`, if it is asked for by name, has the oldest way to extend a list, too: `basic.org.example`
+//! goes on at `basic1.org.example`, `basic2.org.example` and so on. `auto` leaves them alone: the
+//! list of a neighbour may well have a digit at its end.
+//!
+//! Parts are in the list's zone, where that is known: it is what is versioned, signed and
+//! transferred, so a name outside it would change unseen, or be somebody else's.
 
 use std::collections::HashSet;
+use std::iter;
 
 use common::config::ListFormat;
 use hickory_proto::op::Query;
@@ -42,13 +47,14 @@ impl List {
     }
 }
 
-/// Gets the list.
+/// Gets the list, whose zone has this serial, if it is known.
 ///
 /// # Errors
 /// Says why the list is not there as a whole.
 pub fn fetch(
     connection: &mut Connection<'_>,
     name: &Name,
+    zone: Option<&Serial>,
     format: ListFormat,
     limits: &Limits,
 ) -> Result<List, Failure> {
@@ -56,18 +62,21 @@ pub fn fetch(
         ListFormat::Auto => &[ListFormat::Ptr, ListFormat::Apl, ListFormat::Txt, ListFormat::Address],
         _ => &[format],
     };
-    for format in formats {
+    for form in formats {
         let mut serial = None;
-        let (words, chunks) = match format {
+        let (words, chunks) = match form {
             ListFormat::Ptr => {
-                let parts = parts(connection, name, limits)?;
+                let parts = parts(connection, name, zone, limits)?;
                 ("PTR and APL", of_parts(connection, name, &parts)?)
             }
             ListFormat::Apl => ("APL", connection.ask(name, &[question(name, APL)])?),
             ListFormat::Txt => ("TXT", connection.ask(name, &[question(name, RecordType::TXT)])?),
             ListFormat::Address => {
-                let questions = [RecordType::A, RecordType::AAAA].map(|kind| question(name, kind));
-                ("A and AAAA", connection.ask(name, &questions)?)
+                let mut chunks = connection.ask(name, &addresses(name))?;
+                if format == ListFormat::Address && has_records(&chunks) {
+                    chunks.extend(numbered(connection, name, zone, limits)?);
+                }
+                ("A and AAAA", chunks)
             }
             ListFormat::Axfr => {
                 let zone = connection.transfer(name)?;
@@ -77,7 +86,7 @@ pub fn fetch(
             // Taken apart above.
             ListFormat::Auto => continue,
         };
-        if chunks.iter().any(|chunk| chunk.records > 0) {
+        if has_records(&chunks) {
             return Ok(List { format: words, chunks, serial });
         }
     }
@@ -95,12 +104,58 @@ fn question(name: &Name, kind: RecordType) -> Query {
     Query::query(name.clone(), kind)
 }
 
+fn addresses(name: &Name) -> [Query; 2] {
+    [RecordType::A, RecordType::AAAA].map(|kind| question(name, kind))
+}
+
+fn has_records(chunks: &[Chunk]) -> bool {
+    chunks.iter().any(|chunk| chunk.records > 0)
+}
+
 /// Gets the names of the list's parts; nothing if it has none.
-fn parts(connection: &mut Connection<'_>, name: &Name, limits: &Limits) -> Result<Vec<Name>, Failure> {
+fn parts(
+    connection: &mut Connection<'_>,
+    name: &Name,
+    zone: Option<&Serial>,
+    limits: &Limits,
+) -> Result<Vec<Name>, Failure> {
     let answers = connection.ask(name, &[question(name, RecordType::PTR)])?;
     let names: Vec<Name> = answers.into_iter().flat_map(|chunk| chunk.names).collect();
-    check_parts(name, &names, limits)?;
+    check_parts(name, &names, zone, limits)?;
     Ok(names)
+}
+
+/// Gets what the numbered names hold that continue a list, up to the first that has no address,
+/// and the serial of each one's zone. One that is outside the list's zone does not continue it: a
+/// list that is a zone of its own has none.
+fn numbered(
+    connection: &mut Connection<'_>,
+    list: &Name,
+    zone: Option<&Serial>,
+    limits: &Limits,
+) -> Result<Vec<Chunk>, Failure> {
+    let mut chunks = Vec::new();
+    for number in 1usize.. {
+        let next = with_number(list, number).filter(|next| zone.is_none_or(|zone| zone.has(next)));
+        let Some(next) = next else { break };
+        let [a, aaaa] = addresses(&next);
+        let found = connection.look(list, &[a, aaaa, question(&next, RecordType::SOA)])?;
+        if !has_records(&found) {
+            break;
+        }
+        if number > limits.parts {
+            return Err(Failure::TooManyParts(limits.parts));
+        }
+        chunks.extend(found);
+    }
+    Ok(chunks)
+}
+
+/// The name with a number after its first label; `None` if that makes the label too long.
+fn with_number(list: &Name, number: usize) -> Option<Name> {
+    let mut labels = list.iter();
+    let first = [labels.next()?, number.to_string().as_bytes()].concat();
+    Name::from_labels(iter::once(first.as_slice()).chain(labels)).ok()
 }
 
 /// Gets the parts, and the serial of each one's zone. A part holds APL records, at least one.
@@ -120,8 +175,9 @@ fn of_parts(connection: &mut Connection<'_>, name: &Name, parts: &[Name]) -> Res
     Ok(chunks)
 }
 
-/// Refuses too many parts, a part that is the list itself, and a part that is named twice.
-fn check_parts(list: &Name, parts: &[Name], limits: &Limits) -> Result<(), Failure> {
+/// Refuses too many parts, a part that is the list itself or outside its zone, and a part that is
+/// named twice.
+fn check_parts(list: &Name, parts: &[Name], zone: Option<&Serial>, limits: &Limits) -> Result<(), Failure> {
     if parts.len() > limits.parts {
         return Err(Failure::TooManyParts(limits.parts));
     }
@@ -129,6 +185,10 @@ fn check_parts(list: &Name, parts: &[Name], limits: &Limits) -> Result<(), Failu
     for part in parts {
         if part == list {
             return Err(Failure::PartOfItself);
+        }
+        if let Some(zone) = zone.filter(|zone| !zone.has(part)) {
+            let zone = zone.zone.trim_end_matches('.');
+            return Err(Failure::PartOutside(answer::text(part), zone.to_owned()));
         }
         if !seen.insert(part) {
             return Err(Failure::PartTwice(answer::text(part)));

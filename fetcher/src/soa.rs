@@ -2,6 +2,7 @@
 //! same, so is the list.
 
 use hickory_proto::op::Query;
+use hickory_proto::rr::Name;
 
 use crate::answer;
 use crate::failure::Failure;
@@ -24,6 +25,14 @@ impl Serial {
     pub fn new(zone: &[u8], number: u32) -> Serial {
         let zone: String = wire::labels(zone).map(|label| format!("{}.", label.escape_ascii())).collect();
         Serial { zone: if zone.is_empty() { ".".to_owned() } else { zone }, number }
+    }
+
+    /// Whether a name is the zone's or inside it. The zone's labels are those of a list's name in
+    /// the configuration, which has no dots in them.
+    pub fn has(&self, name: &Name) -> bool {
+        let mut labels = name.iter().rev();
+        let mut zone = self.zone.rsplit('.').filter(|label| !label.is_empty());
+        zone.all(|label| labels.next().is_some_and(|other| other.eq_ignore_ascii_case(label.as_bytes())))
     }
 
     /// Whether this one is of the same zone and older than the other (RFC 1982, section 3.2),
@@ -116,6 +125,21 @@ mod tests {
 
     fn found(message: &[u8]) -> Result<Option<Serial>, Failure> {
         read(message, &question("list.org.example", SOA))
+    }
+
+    #[test]
+    fn a_zone_has_the_names_below_it_label_by_label() {
+        let has = |zone: &str, labels: &[&[u8]]| {
+            let serial = Serial { zone: zone.to_owned(), number: 1 };
+            serial.has(&Name::from_labels(labels.iter().copied()).unwrap())
+        };
+        assert!(
+            has("org.example.", &[b"ORG", b"example"]) && has("org.example.", &[b"a", b"org", b"Example"])
+        );
+        assert!(has(".", &[b"example"]) && has(".", &[]));
+        assert!(!has("org.example.", &[b"example"]) && !has("org.example.", &[b"xorg", b"example"]));
+        assert!(!has("org.example.", &[b"org.example"]) && !has("org.example.", &[b"x.org", b"example"]));
+        assert!(!has("org.example.", &[b"org", b"example", b"com"]));
     }
 
     #[test]

@@ -22,13 +22,15 @@ fn entries(outcome: (Option<Answer>, Vec<String>)) -> Option<usize> {
     self::outcome(outcome).0
 }
 
+type Handler = Box<dyn FnOnce(std::net::TcpStream) + Send>;
+
 /// An address on which nobody listens.
 fn nobody() -> SocketAddr {
     "127.0.0.1:1".parse().unwrap()
 }
 
 /// A server that answers every list with so many entries, but `failing` with that code.
-fn server(count: u32, code: u8, failing: &'static str) -> Box<dyn FnOnce(std::net::TcpStream) + Send> {
+fn server(count: u32, code: u8, failing: &'static str) -> Handler {
     answering(move |list, _| if list == failing { (code, vec![]) } else { (0, vec![(APL, hosts(0..count))]) })
 }
 
@@ -63,7 +65,9 @@ fn a_server_that_refuses_fails_or_goes_is_followed_by_the_next_for_the_whole_tab
         first_thread.join().unwrap();
         second_thread.join().unwrap();
     }
-    let (first, first_thread) = serve(vec![Box::new(|mut stream| assert!(receive(&mut stream).is_some()))]);
+    // One that closes the connection is asked once more.
+    let gone = || -> Handler { Box::new(|mut stream| assert!(receive(&mut stream).is_some())) };
+    let (first, first_thread) = serve(vec![gone(), gone()]);
     let (second, second_thread) = serve(vec![Box::new(|mut stream| while receive(&mut stream).is_some() {})]);
     let (last, last_thread) = serve(vec![server(1, 0, "")]);
     let config = config(&[first, second, nobody(), last], "BLOCK_LIST=b.example");
@@ -197,4 +201,65 @@ fn a_lists_serial_counts_if_all_its_parts_are_in_its_zone() {
         assert_eq!(of(&[None, Some(serial("a.", number))]), Err(Failure::ZoneMoves));
     }
     assert_eq!(of_all_parts(None, &parts(&[Some(list.clone())])), Ok(None));
+}
+
+/// Answers the SOA question, takes the next one and closes, or resets.
+fn gone(reset: bool) -> Handler {
+    Box::new(move |mut stream| {
+        let query = receive(&mut stream).unwrap();
+        send(&mut stream, &reply(&query, 0, &[]));
+        if reset {
+            // What was not read is reset.
+            let mut octet = [0];
+            stream.peek(&mut octet).unwrap();
+        } else {
+            receive(&mut stream).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_connection_that_ends_in_the_middle_is_made_again_once_a_table() {
+    for reset in [false, true] {
+        // Each table loses one connection.
+        let (first, thread) =
+            serve(vec![gone(reset), server(1, 5, "b.example"), gone(reset), server(2, 0, "")]);
+        let config = config(&[first], "ALLOW_LIST=a.example\nBLOCK_LIST=b.example");
+        let mut client = Client::new(&config, &NONE, Limits::default());
+        assert_eq!(outcome(client.table(Table::Allow, &[])), (Some(1), vec![]));
+        client.open = None;
+        assert_eq!(outcome(client.table(Table::Block, &[])), (Some(2), vec![]));
+        drop(client);
+        thread.join().unwrap();
+        // A server that goes each time costs two connections, the next server none of its own.
+        let (first, first_thread) = serve(vec![gone(reset), gone(reset)]);
+        let (second, second_thread) = serve(vec![gone(reset)]);
+        let (last, last_thread) = serve(vec![server(3, 0, "")]);
+        let config = self::config(&[first, second, last], "BLOCK_LIST=b.example");
+        let mut client = Client::new(&config, &NONE, Limits::default());
+        let (entries, causes) = outcome(client.table(Table::Block, &[]));
+        assert_eq!((entries, causes.len()), (Some(3), 2), "{causes:?}");
+        drop(client);
+        for thread in [first_thread, second_thread, last_thread] {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_second_connection_has_what_is_left_of_the_firsts_time() {
+    let silent = |mut stream: std::net::TcpStream| while receive(&mut stream).is_some() {};
+    let late = |mut stream: std::net::TcpStream| {
+        receive(&mut stream).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+    };
+    let (address, _) = serve(vec![Box::new(late), Box::new(silent)]);
+    let config = config(&[address], "BLOCK_LIST=b.example");
+    let limits = Limits { attempt: Duration::from_secs(2), ..Limits::default() };
+    let mut client = Client::new(&config, &NONE, limits);
+    let start = Instant::now();
+    let (entries, causes) = outcome(client.table(Table::Block, &[]));
+    assert_eq!((entries, causes.len()), (None, 1), "{causes:?}");
+    assert!(causes[0].ends_with("longer than 2 seconds for one table"), "{causes:?}");
+    assert!(start.elapsed() < Duration::from_millis(2900), "a whole attempt for each");
 }

@@ -16,11 +16,15 @@ fn short() -> Limits {
     Limits { silence: Duration::from_millis(200), ..Limits::default() }
 }
 
+/// An attempt in a run that begins now.
+fn attempt(limits: &Limits) -> Attempt {
+    Attempt::begin(limits, Instant::now() + limits.run)
+}
+
 /// Asks for the APL records of `n0.example`, `n1.example`, … of the list `n0.example`.
 fn ask(handler: Handler, limits: &Limits, count: usize) -> Result<Vec<Chunk>, Failure> {
-    let run_ends = Instant::now() + limits.run;
     let (address, server) = serve(vec![handler]);
-    let mut connection = Connection::open(&at(address), &NONE, limits, run_ends)?;
+    let mut connection = Connection::open(&at(address), &NONE, limits, attempt(limits))?;
     let questions: Vec<Query> =
         (0..count).map(|number| question(&format!("n{number}.example"), APL)).collect();
     let result = connection.ask(&name("n0.example"), &questions);
@@ -189,7 +193,7 @@ fn the_run_ends_at_its_limit_though_answers_come() {
     };
     let limits = Limits { run: Duration::from_millis(300), ..long() };
     assert_eq!(ask(Box::new(handler), &limits, 1000), Err(Failure::RunTime(limits.run)));
-    let past = Instant::now();
+    let past = Attempt::begin(&limits, Instant::now());
     let address = "127.0.0.1:1".parse().unwrap();
     assert_eq!(
         Connection::open(&at(address), &NONE, &limits, past).unwrap_err(),
@@ -201,12 +205,12 @@ fn the_run_ends_at_its_limit_though_answers_come() {
 fn an_attempt_ends_at_its_limit_and_another_can_begin() {
     let (address, server) = serve(vec![answering(|_, _| (0, vec![(APL, hosts(0..3))]))]);
     let limits = long();
-    let mut connection = Connection::open(&at(address), &NONE, &limits, Instant::now() + limits.run).unwrap();
+    let mut connection = Connection::open(&at(address), &NONE, &limits, attempt(&limits)).unwrap();
     let (list, questions) = (name("n0.example"), [question("n0.example", APL)]);
     assert!(connection.ask(&list, &questions).is_ok());
     connection.attempt.ends = Instant::now();
     assert_eq!(connection.ask(&list, &questions), Err(Failure::AttemptTime(limits.attempt)));
-    connection.begin();
+    connection.begin(attempt(&limits));
     assert!(connection.ask(&list, &questions).is_ok());
     drop(connection);
     server.join().unwrap();
@@ -215,16 +219,32 @@ fn an_attempt_ends_at_its_limit_and_another_can_begin() {
 #[test]
 fn a_port_that_nobody_listens_on_is_said() {
     let address = "127.0.0.1:1".parse().unwrap();
-    let ends = Instant::now() + Duration::from_secs(60);
-    let failure = Connection::open(&at(address), &NONE, &long(), ends).unwrap_err();
+    let failure = Connection::open(&at(address), &NONE, &long(), attempt(&long())).unwrap_err();
     assert_eq!(failure, Failure::NotConnected("Connection refused".to_owned()));
+}
+
+#[test]
+fn a_name_that_may_be_missing_has_no_data_and_no_other_failure_is_taken_for_that() {
+    let (address, server) = serve(vec![answering(|name, _| match name {
+        "there.example" => (0, vec![(APL, hosts(0..1))]),
+        "missing.example" => (3, vec![]),
+        _ => (2, vec![]),
+    })]);
+    let mut connection = Connection::open(&at(address), &NONE, &long(), attempt(&long())).unwrap();
+    let list = name("there.example");
+    let both = ["there.example", "missing.example"].map(|name| question(name, APL));
+    let chunks = connection.look(&list, &both).unwrap();
+    assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [1, 0]);
+    let failure = connection.look(&list, &[question("failing.example", APL)]).unwrap_err();
+    assert_eq!(failure, Failure::Part("failing.example".to_owned(), Box::new(Failure::ServerFailure)));
+    drop(connection);
+    server.join().unwrap();
 }
 
 #[test]
 fn a_connection_serves_one_list_after_the_other() {
     let (address, server) = serve(vec![answering(|_, _| (0, vec![(APL, hosts(0..3))]))]);
-    let ends = Instant::now() + Duration::from_secs(60);
-    let mut connection = Connection::open(&at(address), &NONE, &long(), ends).unwrap();
+    let mut connection = Connection::open(&at(address), &NONE, &long(), attempt(&long())).unwrap();
     for list in ["a.example", "b.example"] {
         let chunks = connection.ask(&name(list), &[question(list, APL)]).unwrap();
         assert_eq!(chunks[0].entries(), 3);

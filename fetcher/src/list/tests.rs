@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::Attempt;
 use crate::testing::{
     A, AAAA, APL as APL_TYPE, NONE, PTR, SOA, TXT, answering, at, hosts, name, serve, wire,
 };
@@ -14,10 +15,21 @@ fn get(
     limits: Limits,
     answer: impl Fn(&str, u16) -> (u8, Records) + Send + 'static,
 ) -> Result<List, Failure> {
+    get_in(None, format, limits, answer)
+}
+
+/// The same in a known zone.
+fn get_in(
+    zone: Option<&str>,
+    format: ListFormat,
+    limits: Limits,
+    answer: impl Fn(&str, u16) -> (u8, Records) + Send + 'static,
+) -> Result<List, Failure> {
+    let zone = zone.map(|zone| Serial { zone: zone.to_owned(), number: 1 });
     let (address, server) = serve(vec![answering(answer)]);
-    let ends = Instant::now() + Duration::from_secs(60);
-    let mut connection = Connection::open(&at(address), &NONE, &limits, ends).unwrap();
-    let result = fetch(&mut connection, &name(LIST), format, &limits);
+    let attempt = Attempt::begin(&limits, Instant::now() + Duration::from_secs(60));
+    let mut connection = Connection::open(&at(address), &NONE, &limits, attempt).unwrap();
+    let result = fetch(&mut connection, &name(LIST), zone.as_ref(), format, &limits);
     drop(connection);
     server.join().unwrap();
     result
@@ -144,4 +156,99 @@ fn parts_have_bounds() {
     let limits = Limits { entries: 19, ..limits };
     let failure = with(vec!["a.example", "b.example"], limits).unwrap_err();
     assert_eq!(failure, Failure::TooManyEntries(19));
+}
+
+#[test]
+fn parts_are_in_the_lists_zone_where_that_is_known() {
+    let with = |zone, part: &'static str| {
+        get_in(zone, ListFormat::Ptr, Limits::default(), move |_, kind| match kind {
+            PTR => (0, vec![(PTR, wire("p1.org.example")), (PTR, wire(part))]),
+            _ => (0, vec![(APL_TYPE, hosts(0..1))]),
+        })
+    };
+    assert_eq!(with(Some("org.example."), "P.Org.Example").unwrap().entries(), 2);
+    assert_eq!(with(Some("."), "p.other").unwrap().entries(), 2);
+    assert_eq!(with(None, "p.other").unwrap().entries(), 2);
+    for outside in ["p.other.example", "example", "xorg.example", "org.example.com"] {
+        let failure = with(Some("org.example."), outside).unwrap_err();
+        let expected = format!("part {outside} is not in the list's zone, org.example");
+        assert_eq!(failure.to_string(), expected);
+    }
+}
+
+/// Addresses at `LIST`, and at numbered names as far as `numbers` goes; what is next has this
+/// code. Every name of another form, such as `LIST` with a label in front, has addresses, too.
+fn numbered_names(numbers: u32, code: u8) -> impl Fn(&str, u16) -> (u8, Records) + Send {
+    move |asked, kind| {
+        let number = asked.strip_prefix("block").and_then(|rest| rest.strip_suffix(".org.example"));
+        let number = match number {
+            Some("") => 0,
+            Some(number) => number.parse().unwrap(),
+            None => 1000,
+        };
+        match kind {
+            _ if number == numbers + 1 => (code, vec![]),
+            // The second one has addresses of IPv6 only.
+            AAAA if number == 2 => (0, vec![(AAAA, b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01".to_vec())]),
+            A if number != 2 => (0, vec![(A, vec![192, 0, 2, number as u8])]),
+            _ => (0, vec![]),
+        }
+    }
+}
+
+/// Of how many names the zone was asked for.
+fn zones(list: &List) -> usize {
+    list.chunks.iter().filter(|chunk| chunk.zone.is_some()).count()
+}
+
+#[test]
+fn numbered_names_continue_a_list_that_is_asked_for_as_addresses() {
+    let get = |format, numbers, code| get(format, Limits::default(), numbered_names(numbers, code));
+    for code in [0, 3] {
+        let list = get(ListFormat::Address, 12, code).unwrap();
+        assert_eq!((list.entries(), zones(&list)), (13, 12));
+        assert!(
+            text(&list).starts_with("192.0.2.0/32 192.0.2.1/32 2001:db8::1/128 192.0.2.3/32 "),
+            "{list:?}"
+        );
+        assert_eq!(get(ListFormat::Address, 0, code).unwrap().entries(), 1);
+    }
+    // A neighbour's name is not drawn in.
+    let list = get(ListFormat::Auto, 12, 3).unwrap();
+    assert_eq!((list.entries(), zones(&list), list.format), (1, 0, "A and AAAA"));
+    // What fails is no end.
+    for (code, failure) in [(2, Failure::ServerFailure), (5, Failure::Refused)] {
+        let failure = Failure::Part("block4.org.example".to_owned(), Box::new(failure));
+        assert_eq!(get(ListFormat::Address, 3, code).unwrap_err(), failure);
+    }
+    let missing = |_: &str, _| (3, vec![]);
+    let failure = self::get(ListFormat::Address, Limits::default(), missing);
+    assert_eq!(failure.unwrap_err(), Failure::NoSuchName);
+}
+
+#[test]
+fn numbered_names_have_bounds() {
+    let limits = Limits { parts: 3, ..Limits::default() };
+    assert_eq!(get(ListFormat::Address, limits.clone(), numbered_names(3, 3)).unwrap().entries(), 4);
+    let failure = get(ListFormat::Address, limits.clone(), numbered_names(4, 3)).unwrap_err();
+    assert_eq!(failure, Failure::TooManyParts(3));
+    let few = Limits { entries: 3, ..limits.clone() };
+    let failure = get(ListFormat::Address, few, numbered_names(3, 3)).unwrap_err();
+    assert_eq!(failure, Failure::TooManyEntries(3));
+    // The next name of a list that is a zone of its own is in another one.
+    for (zone, entries) in [("org.example.", 4), ("block.org.example.", 1)] {
+        let list = get_in(Some(zone), ListFormat::Address, limits.clone(), numbered_names(3, 3)).unwrap();
+        assert_eq!(list.entries(), entries, "{zone}");
+    }
+}
+
+#[test]
+fn a_label_has_room_for_a_number_or_there_is_none() {
+    let label = |size: usize, number| {
+        let next = with_number(&name(&format!("{}.example", "a".repeat(size))), number)?;
+        next.iter().next().map(<[u8]>::len)
+    };
+    assert_eq!((label(5, 10), label(62, 9)), (Some(7), Some(63)));
+    assert_eq!((label(62, 10), label(63, 1)), (None, None));
+    assert_eq!(with_number(&Name::root(), 1), None);
 }

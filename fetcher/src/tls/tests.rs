@@ -3,7 +3,7 @@ use crate::chunk::Chunk;
 use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
-use crate::limits::Limits;
+use crate::limits::{Attempt, Limits};
 use crate::server::Server;
 use crate::testing::{APL, at, hosts, name, question, reply, serve};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -47,7 +47,8 @@ fn ask_as(host: &str, handler: impl FnOnce(ServerTls) + Send + 'static) -> Resul
         handler(StreamOwned::new(ServerConnection::new(config).unwrap(), tcp));
     })]);
     let server = Server { host: host.to_owned(), ..at(address) };
-    let result = Connection::open(&server, &credentials, &limits, Instant::now() + limits.run)
+    let attempt = Attempt::begin(&limits, Instant::now() + limits.run);
+    let result = Connection::open(&server, &credentials, &limits, attempt)
         .and_then(|mut connection| connection.ask(&name("list.example"), &[question("list.example", APL)]));
     thread.join().unwrap();
     result
@@ -119,8 +120,8 @@ fn every_query_has_a_record_of_its_own() {
     };
     let (address, thread) = serve(vec![Box::new(handler)]);
     let limits = Limits::default();
-    let mut connection =
-        Connection::open(&at(address), &credentials, &limits, Instant::now() + limits.run).unwrap();
+    let attempt = Attempt::begin(&limits, Instant::now() + limits.run);
+    let mut connection = Connection::open(&at(address), &credentials, &limits, attempt).unwrap();
     let questions: Vec<_> = (0..5).map(|number| question(&format!("n{number}.example"), APL)).collect();
     assert_eq!(connection.ask(&name("n0.example"), &questions), Err(Failure::Closed));
     thread.join().unwrap();
@@ -162,7 +163,8 @@ fn open(limits: &Limits, run: Duration, handler: impl FnOnce(TcpStream) + Send +
         tcp.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))]).unwrap();
         handler(tcp);
     })]);
-    let failure = Connection::open(&at(address), &identity().0, limits, Instant::now() + run).unwrap_err();
+    let attempt = Attempt::begin(limits, Instant::now() + run);
+    let failure = Connection::open(&at(address), &identity().0, limits, attempt).unwrap_err();
     thread.join().unwrap();
     failure
 }
@@ -319,8 +321,9 @@ fn a_name_that_no_certificate_can_have_is_a_failure() {
         assert!(tcp.read(&mut [0]).is_ok_and(|read| read == 0));
     })]);
     let server = Server { host: "not..a.name".to_owned(), ..at(address) };
-    let open =
-        Connection::open(&server, &credentials, &Limits::default(), Instant::now() + Limits::default().run);
+    let limits = Limits::default();
+    let attempt = Attempt::begin(&limits, Instant::now() + limits.run);
+    let open = Connection::open(&server, &credentials, &limits, attempt);
     let wanted = "no certificate can be for the name that the server has in DNS_SERVERS";
     assert_eq!(open.unwrap_err(), Failure::Tls(wanted.to_owned()));
     thread.join().unwrap();

@@ -107,7 +107,7 @@ fn a_zone_that_changes_while_it_is_read_is_read_once_more() {
 }
 
 #[test]
-fn a_part_in_another_zone_is_always_fetched() {
+fn a_part_that_is_a_zone_of_its_own_is_always_fetched() {
     let mut policy = zone(7);
     policy.put_zone(&format!("p1.{BLOCK_LIST}"), 1);
     let server = PolicyServer::start(policy.clone()).unwrap();
@@ -117,4 +117,65 @@ fn a_part_in_another_zone_is_always_fetched() {
     server.set_policy(policy);
     assert_status(&tsfetch(&machine, &[]), 0);
     assert!(spooled(&machine, Block).contains(&"192.0.2.1/32".to_owned()));
+}
+
+/// Two block lists, each in a zone of its own, with one prefix that tells the serial.
+fn two_zones(serials: [u32; 2]) -> Policy {
+    let mut policy = Policy::new();
+    for (zone, serial) in ["one.example", "two.example"].into_iter().zip(serials) {
+        policy.put_zone(zone, serial);
+        let [a, b, c, d] = serial.to_be_bytes();
+        let host = format!("{}.{b}.{c}.{d}", a | 64);
+        policy.put_apl(&format!("list.{zone}"), &items(&format!("{host}/32")));
+    }
+    policy
+}
+
+#[test]
+fn the_serials_of_several_lists_are_compared_one_by_one() {
+    let server = PolicyServer::start(two_zones([u32::MAX, 5])).unwrap();
+    let machine = Machine::new();
+    let lists = |lists: &str| {
+        let servers = format!("DNS_SERVERS=127.0.0.1:{}", server.port());
+        machine.configure(&format!("{servers}\nBLOCK_LIST=\"{lists}\"\nLIST_FORMAT=apl\n"));
+    };
+    let run = |status: i32, queries: usize, went_back: &[&str]| {
+        let before = server.queries().len();
+        let output = tsfetch(&machine, &[]);
+        assert_status(&output, status);
+        assert_eq!(server.queries().len() - before, queries, "{}", words(&output));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), went_back.len(), "{said}");
+        went_back.iter().for_each(|words| assert!(said.contains(words), "{said}"));
+    };
+    // Serials, lists, serials.
+    let (whole, unchanged) = (6, 2);
+    lists("list.one.example list.two.example");
+    run(0, whole, &[]);
+    run(2, unchanged, &[]);
+    // Past the largest number it goes on with the smallest; one that moves is enough.
+    server.set_policy(two_zones([0, 5]));
+    run(0, whole, &[]);
+    server.set_policy(two_zones([0, 6]));
+    run(0, whole, &[]);
+    run(2, unchanged, &[]);
+    // One goes on, one goes back.
+    server.set_policy(two_zones([1, 4]));
+    run(0, whole, &["zone two.example. at 127.0.0.1:"]);
+    run(2, unchanged, &[]);
+    server.set_policy(two_zones([0x8000_0001, 3]));
+    run(0, whole, &["zone one.example. at ", "zone two.example. at "]);
+    // Other lists, or in another order, are another setting.
+    lists("list.two.example list.one.example");
+    run(0, whole, &[]);
+    lists("list.two.example");
+    run(0, 3, &[]);
+    run(2, 1, &[]);
+    // A list without a serial: all are fetched each time.
+    let mut policy = two_zones([7, 7]);
+    policy.put_apl("list.three.example", &items("192.0.2.1/32"));
+    server.set_policy(policy);
+    lists("list.one.example list.three.example");
+    run(0, 5, &[]);
+    run(2, 5, &[]);
 }
