@@ -1,5 +1,7 @@
 //! tsfetch, the real program, against the harness's policy server, honest and not.
 
+#[path = "tsfetch/hostile.rs"]
+mod hostile_server;
 #[path = "tsfetch/lists.rs"]
 mod lists;
 #[path = "tsfetch/progress.rs"]

@@ -92,6 +92,15 @@ pub fn pointer_past_end(question: &Question) -> Vec<u8> {
     ptr(question, &[0xff, 0xff])
 }
 
+/// An answer with one record whose owner is a pointer to itself.
+pub fn owner_loop(question: &Question) -> Vec<u8> {
+    let mut message = hollow(question, 1);
+    let at = 0xc000 | question.end() as u16;
+    message.extend(at.to_be_bytes());
+    message.extend(b"\0\x01\0\x01\0\0\x01\x2c\0\x04\xc0\0\x02\x01");
+    message
+}
+
 /// An answer that counts `count` records and has none.
 pub fn hollow(question: &Question, count: u16) -> Vec<u8> {
     let mut message = rcode(question, NOERROR);
@@ -145,6 +154,7 @@ mod tests {
         assert_eq!(ptr_rdata_offset(&question), 36);
         assert_eq!(pointer_to_itself(&question)[24..], [&head[..], &[0, 2, 0xc0, 36]].concat());
         assert_eq!(pointer_circle(&question)[24..], [&head[..], &[0, 4, 0xc0, 38, 0xc0, 36]].concat());
+        assert_eq!(owner_loop(&question)[24..26], [0xc0, 24]);
         assert_eq!(pointer_past_end(&question)[24..], [&head[..], &[0, 2, 0xff, 0xff]].concat());
         assert_eq!(apl(&question, &[0, 1])[24..], *b"\xc0\x0c\0\x2a\0\x01\0\0\x01\x2c\0\x02\0\x01");
         assert_eq!(
