@@ -7,6 +7,10 @@ mod manual;
 mod script;
 #[path = "real_servers/tls.rs"]
 mod tls;
+#[path = "real_servers/transfer.rs"]
+mod transfer;
+#[path = "real_servers/zones.rs"]
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -14,7 +18,7 @@ use std::process::{Command, Output};
 use common::Table::{self, Allow, Block};
 use ipnet::IpNet;
 use tests::machine::{Machine, skip, words};
-use tests::name_server::{Kind, NameServer, Options, Zone, has_ipv6};
+use tests::name_server::{Kind, NameServer, Options, Transfer, TsigKey, Zone, has_ipv6};
 use tests::policy_server::generate;
 use tests::segments::Relay;
 
@@ -58,10 +62,13 @@ fn spooled(machine: &Machine, table: Table) -> Vec<String> {
 /// A list in every format.
 const LISTS: &str = "\
 ptr	PTR 1.ptr
-	PTR other.example.net.
+	PTR 2.ptr
 	PTR empty
+outside	PTR 1.ptr
+	PTR other.example.net.
 1.ptr	APL 1:203.0.113.0/24 !1:203.0.113.64/26
 	APL !2:2001:db8:5::/48 1:64.87.3.133/32
+2.ptr	APL 2:2001:db8:4::/46 2:::/128
 apl	APL 1:203.0.113.0/24 !1:203.0.113.64/26 2:2001:db8::/46
 	APL 1:64.87.3.133/32 !2:2001:db8:3::/48
 	APL
@@ -72,6 +79,8 @@ none	TXT \"\"
 a	A 64.87.3.133
 	A 203.0.113.9
 	AAAA 2001:db8::1
+a1	A 198.51.100.1
+a2	AAAA 2001:db8::2
 four	A 64.87.3.133
 six	AAAA 2001:db8::1
 ";
@@ -83,6 +92,8 @@ const APL: &[&str] =
     &["64.87.3.133/32", "203.0.113.0/26", "203.0.113.128/25", "2001:db8::/47", "2001:db8:2::/48"];
 const TXT: &[&str] = &["64.87.3.133/32", "198.51.100.0/25", "203.0.113.9/32", "2001:db8::1/128"];
 const A: &[&str] = &["64.87.3.133/32", "203.0.113.9/32", "2001:db8::1/128"];
+const NUMBERED: &[&str] =
+    &["64.87.3.133/32", "198.51.100.1/32", "203.0.113.9/32", "2001:db8::1/128", "2001:db8::2/128"];
 
 #[test]
 fn every_format_from_every_server() {
@@ -95,11 +106,14 @@ fn every_format_from_every_server() {
             ("empty", "apl", &[]),
             ("txt", "txt", TXT),
             ("none", "txt", &[]),
-            ("a", "a", A),
+            ("a", "auto", A),
+            ("a", "a", NUMBERED),
             ("four", "a", &A[..1]),
             ("six", "a", &A[2..]),
         ] {
-            for format in ["auto", format] {
+            // Numbered names are drawn in by their own format only.
+            let formats = if wanted == NUMBERED { &["a"][..] } else { &["auto", format] };
+            for format in formats {
                 let settings = format!("BLOCK_LIST={list}.{ZONE}\nLIST_FORMAT={format}");
                 let machine = machine(&[&server], &settings);
                 assert_fetches(&machine, wanted);
@@ -146,8 +160,11 @@ fn what_is_not_there_is_said_and_leaves_the_old_policy() {
             ("policy.example", "auto", "no PTR, APL, TXT, A or AAAA record"),
             ("nothing.policy.example", "auto", "NXDOMAIN"),
             ("list.unknown.example", "auto", "REFUSED"),
-            // Its part is in a zone that this server does not have.
-            ("ptr.policy.example", "auto", "REFUSED"),
+            (
+                "outside.policy.example",
+                "auto",
+                "part other.example.net is not in the list's zone, policy.example",
+            ),
         ] {
             let machine = machine(&[&server], &format!("BLOCK_LIST=apl.{ZONE}"));
             assert_fetches(&machine, APL);

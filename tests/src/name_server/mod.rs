@@ -16,6 +16,7 @@
 mod config;
 mod place;
 mod probe;
+mod proxy;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use place::Place;
+pub use proxy::Proxy;
 
 use self::place::own;
 use crate::log_server::{Certificate, certificates};
