@@ -133,3 +133,34 @@ fn a_large_zone_by_transfer() {
         assert!(peak < 64 * MIB, "{kind:?}: {peak} octets");
     }
 }
+
+/// No clock is set: the query is signed as at another time, and its answer read as then.
+#[test]
+fn a_clock_that_is_off_is_told_by_how_much() {
+    use fetcher::{answer, keyfile, tsig};
+    use hickory_proto::op::Query;
+    use hickory_proto::rr::{Name, RecordType};
+    use std::io::{Read, Write};
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    let key = keyfile::parse(SHORT.text().as_bytes()).unwrap();
+    for kind in Kind::ALL {
+        let Some(server) = start(kind, Transfer::Key(SHORT)) else { continue };
+        for off in [-4000i64, 4000] {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            let ours = now.saturating_add_signed(off);
+            let question = Query::query(Name::from_ascii(ZONE).unwrap(), RecordType::SOA);
+            let mut query = answer::ask(7, &question).unwrap();
+            let verifier = tsig::sign(&mut query, &key, ours).unwrap();
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+            stream.write_all(&tests::policy_server::hostile::framed(&query)).unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut message).unwrap();
+            let fault = verifier.only(&message, ours).unwrap_err();
+            let tsig::Fault::BadTime(seconds) = fault else { panic!("{kind:?}: {fault}") };
+            assert!((seconds + off).abs() < 60, "{kind:?} {off}: {fault}");
+        }
+    }
+}
