@@ -19,7 +19,8 @@ pub fn problems(config: &Config) -> Vec<&'static str> {
 }
 
 /// The digest in a table's spool file: FNV-1a, 64 bits, over the lines `KEY="value"` of the
-/// settings that decide what the table holds. It tells changed settings, not an attacker.
+/// settings that decide what the table holds, and over the version: another one may make another
+/// table of the same answers. It tells what changed, not an attacker.
 pub fn digest(config: &Config, table: Table) -> u64 {
     let list = match table {
         Table::Allow => "ALLOW_LIST",
@@ -37,6 +38,7 @@ pub fn digest(config: &Config, table: Table) -> u64 {
         "AGGREGATE",
     ];
     let mut digest = Fnv::new();
+    digest.add(concat!("tsfetch ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
     for (key, value) in config.effective().filter(|(key, _)| keys.contains(key)) {
         digest.add(format!("{key}=\"{value}\"\n").as_bytes());
     }
