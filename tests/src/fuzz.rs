@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::BufReader;
+use std::net::IpAddr;
 
 use common::{Config, Table};
 use fetcher::answer::APL;
+use fetcher::chunk::Chunk;
 use hickory_proto::op::Query;
 use hickory_proto::rr::{Name, RecordType};
 
@@ -20,6 +22,10 @@ pub const TARGETS: &[Target] = &[
     ("spool", spool),
     ("table_file", table_file),
     ("answer", answer),
+    ("serial", serial),
+    ("apl", apl),
+    ("txt", txt),
+    ("rpz", rpz),
     ("axfr", axfr),
     ("keyfile", keyfile),
     ("tsig", tsig),
@@ -70,6 +76,51 @@ fn answer(octets: &[u8]) {
             Err(failure) => assert!(!failure.to_string().contains(char::is_control), "{failure:?}"),
         }
     }
+}
+
+/// A DNS message as the answer to the question for a zone's serial: only a zone that has the name is taken.
+fn serial(octets: &[u8]) {
+    let list = name("l.x.");
+    match fetcher::soa::read(octets, &Query::query(list.clone(), RecordType::SOA)) {
+        Ok(serial) => assert!(serial.is_none_or(|serial| serial.has(&list))),
+        Err(failure) => assert!(!failure.to_string().contains(char::is_control), "{failure:?}"),
+    }
+}
+
+/// The rdata of an APL record: an item has at least four octets, and a prefix no bits beyond its length.
+fn apl(octets: &[u8]) {
+    let mut chunk = Chunk::default();
+    match fetcher::apl::read(octets, &mut chunk) {
+        Ok(()) => assert!(chunk.entries() * 4 <= octets.len()),
+        Err(cause) => assert!(!cause.contains(char::is_control), "{cause:?}"),
+    }
+    assert!(chunk.positive.iter().chain(&chunk.negated).all(|net| net.trunc() == *net));
+}
+
+/// The rdata of a TXT record: what it holds is in its text, and nothing is negated.
+fn txt(octets: &[u8]) {
+    let mut chunk = Chunk::default();
+    match fetcher::txt::read(octets, &mut chunk) {
+        Ok(()) => assert!(chunk.entries() * 3 <= octets.len()),
+        Err(cause) => assert!(!cause.contains(char::is_control), "{cause:?}"),
+    }
+    assert!(chunk.negated.is_empty() && chunk.positive.iter().all(|net| net.trunc() == *net));
+}
+
+/// The labels before `rpz-ip`: a prefix of IPv4 has one form only.
+fn rpz(octets: &[u8]) {
+    match fetcher::rpz::prefix(octets) {
+        Ok(net) => {
+            assert_eq!(net.trunc(), net);
+            if let IpAddr::V4(address) = net.addr() {
+                let [a, b, c, d] = address.octets();
+                let text = format!("{}.{d}.{c}.{b}.{a}", net.prefix_len());
+                assert_eq!(fetcher::wire::text(octets), text);
+            }
+        }
+        Err(cause) => assert!(!cause.contains(char::is_control), "{cause:?}"),
+    }
+    let _ = fetcher::rpz::is_exception(octets);
 }
 
 /// A transfer: messages after their length in two octets.
