@@ -89,7 +89,7 @@ impl Replacement {
     /// As `commit`. If only the last step fails, `settle` is left to do.
     pub fn commit_keeping_previous(mut self) -> Result<(), Error> {
         self.sync()?;
-        settle(&self.path)?;
+        settle_previous(&self.path)?;
         let link = temporary_name(&previous_name(&self.path));
         match std::fs::hard_link(&self.path, &link) {
             Ok(()) => sync_directory(&self.path)?,
@@ -97,7 +97,7 @@ impl Replacement {
             Err(error) => return Err(Error::io(&link, &error)),
         }
         self.rename()?;
-        settle(&self.path)
+        settle_previous(&self.path)
     }
 
     fn rename(&mut self) -> Result<(), Error> {
@@ -107,12 +107,19 @@ impl Replacement {
     }
 }
 
-/// Ends what `commit_keeping_previous` began. Its second name of the old content becomes `.1` if
-/// the new content came in its place, and goes if it did not: then both are one file.
+/// Ends what a killed run began: its new content goes if it did not come in its place, and the
+/// second name of the old content goes or becomes `.1`.
 ///
 /// # Errors
-/// The name cannot be looked at, renamed or removed.
+/// A name cannot be looked at, renamed or removed.
 pub fn settle(path: &Path) -> Result<(), Error> {
+    remove(&temporary_name(path))?;
+    settle_previous(path)
+}
+
+/// The second name of the old content becomes `.1` if the new content came in its place, and goes
+/// if it did not: then both are one file.
+fn settle_previous(path: &Path) -> Result<(), Error> {
     let previous = previous_name(path);
     let link = temporary_name(&previous);
     let identity = |name: &Path| match name.symlink_metadata() {
@@ -147,7 +154,10 @@ impl Drop for Replacement {
 }
 
 /// Removes a file if it is there.
-fn remove(path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove(path: &Path) -> Result<(), Error> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, &error)),
         _ => Ok(()),
@@ -223,7 +233,9 @@ mod tests {
         std::fs::hard_link(&path, &link).unwrap();
         settle(&path).unwrap();
         assert_eq!(contents(), ["old", "older"], "it did not happen");
+        assert_eq!(read_dir(&directory).unwrap().count(), 2);
         // Killed after that.
+        write(&temporary, "half").unwrap();
         std::fs::hard_link(&path, &link).unwrap();
         std::fs::rename(&temporary, &path).unwrap();
         replace(&path, b"new").unwrap();

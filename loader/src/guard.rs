@@ -262,7 +262,7 @@ mod tests {
         let net = |host: u32, length| IpNet::V4(Ipv4Net::new((0x5b00_0000 + host).into(), length).unwrap());
         let policy: PrefixSet = (0..600u32).map(|n| net(n << 10, 22)).collect();
         let protected: Vec<Reason> =
-            (0..700u32).map(|n| (net((n % 600 << 10) + n / 600, 32), "NEVER_BLOCK")).collect();
+            (0..700u32).map(|n| (net(((n % 600) << 10) + n / 600, 32), "NEVER_BLOCK")).collect();
         let first = check(policy.clone(), Table::Block, &config, &protected, Held::default());
         assert_eq!((first.contents.prefixes.len(), first.contents.exceptions.len()), (600, 700));
         let entries = first.contents.len() as u64;

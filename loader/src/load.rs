@@ -118,9 +118,9 @@ impl<A: Abi> Run<'_, A> {
         plan.make = count.is_none();
         let marked = unloaded::is_marked(&self.config.unloaded_file(table));
         plan.swap = self.force || write || marked || count != Some(wanted);
-        // If the file agrees with the count, what is added is what is not in the file; else it may
-        // be everything.
-        let known = old.filter(|old| count == Some(old.len() as u64));
+        // If the table holds what the file holds, what is added is what is not in the file; else it
+        // may be everything.
+        let known = old.filter(|old| !marked && count == Some(old.len() as u64));
         plan.usage.added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
         plan.usage.table = count.unwrap_or(0);
         plan

@@ -69,7 +69,10 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     // the spool.
     let (pf, limits) = open_pf(&config, !dry_run).map_err(one)?;
     let (protected, unseen) = protected::reasons(&config).map_err(one)?;
-    let spools = Table::BOTH.map(|table| (table, spool::open(&config.policy_file(table), &fetcher)));
+    // With the fetcher's rights: opening a device does something, and the fetcher may have linked
+    // one there that it could not open itself.
+    let open = |table| (table, spool::open(&config.policy_file(table), fetcher.uid));
+    let spools = privilege::with_rights_of(&fetcher, || Table::BOTH.map(open)).map_err(one)?;
 
     // rpath, wpath, cpath: the table files are compared and replaced by rename(2);
     // pf: DIOCRGETTSTATS, DIOCRADDTABLES and DIOCRSETADDRS on the descriptor from above.
@@ -105,8 +108,8 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
     };
     if args.has('R') && !dry_run {
         for table in &changed {
-            let name = &config.table(*table).name;
-            print(format_args!("table {name}: back to what it held before its last change"));
+            let file = config.table(*table).file.display();
+            print(format_args!("{file}: back to what it held before its last change"));
         }
         if !changed.is_empty() {
             print("the next run without -R takes what is in the spool again");

@@ -197,7 +197,7 @@ mod tests {
             prop_assert_eq!(refusal(limits, use_of).is_some(), use_of.added > 0 && total + use_of.added > entries);
             if let Some(message) = refusal(limits, use_of) {
                 let better = Limits { entries: advised(&message), list: None };
-                prop_assert!(better.entries > entries && better.entries % 100_000 == 0);
+                prop_assert!(better.entries > entries && better.entries.is_multiple_of(100_000));
                 prop_assert_eq!(refusal(better, use_of), None, "{}", message);
                 prop_assert_eq!(warning(better, use_of.after()), None, "{}", message);
             }

@@ -13,9 +13,9 @@ const MOST: usize = 20;
 /// The most that is remembered, in octets.
 const MAX_SIZE: usize = 1 << 20;
 
-/// Prints the notes if they are not those that were said last, and remembers them in the file. If
-/// they are not `all` there would have been, because something failed, only those that are new are
-/// printed, and those that were said before are remembered too.
+/// Prints the notes if they are not those that were said last, in any order, and remembers them in
+/// the file. If they are not `all` there would have been, because something failed, only those that
+/// are new are printed, and those that were said before are remembered too.
 ///
 /// # Errors
 /// The file cannot be read or replaced.
@@ -25,7 +25,7 @@ pub fn once(path: &Path, notes: &[String], all: bool) -> Result<(), Error> {
     let news: Vec<&String> = notes.iter().filter(|note| all || !said.contains(note.as_bytes())).collect();
     let before = if all { &[][..] } else { &last };
     let text = bounded(lines(before).chain(news.iter().map(|note| note.as_bytes())));
-    if text == last {
+    if lines(&text).collect::<BTreeSet<_>>() == said {
         return Ok(());
     }
     news.iter().take(MOST).for_each(message::warn);
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(say(&["block", "room"], true), "block\nroom\n");
         assert_eq!(say(&["room"], false), "block\nroom\n");
         assert_eq!(say(&["room", "rules"], false), "block\nroom\nrules\n");
-        assert_eq!(say(&["block", "room", "rules"], true), "block\nroom\nrules\n");
+        assert_eq!(say(&["rules", "block", "room"], true), "block\nroom\nrules\n", "the same notes");
         assert_eq!(say(&["rules"], true), "rules\n");
         std::fs::remove_file(&path).unwrap();
     }

@@ -19,9 +19,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use common::privilege::{self, Account};
 use common::set::{MAX_PREFIXES, PrefixSet};
 use common::{Error, Table, prefix};
+use nix::unistd::Uid;
 
 use crate::lines;
 
@@ -35,15 +35,11 @@ const MAX_SOA: usize = 1000;
 /// Opens a spool file without following a link or waiting on a fifo, and checks that it is a
 /// regular file of the right owner under one name only.
 ///
-/// It is opened with the fetcher's rights: opening a device can do something, and the fetcher may
-/// have linked one there that it could not open itself.
-///
 /// # Errors
 /// The cause, and what to do if there is no file yet.
-pub fn open(path: &Path, fetcher: &Account) -> Result<File, Error> {
+pub fn open(path: &Path, owner: Uid) -> Result<File, Error> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let open = || OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = privilege::with_rights_of(fetcher, open)?.map_err(|error| {
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| {
         match error.raw_os_error() {
             Some(libc::ENOENT) => Error::new(path.display(), "no policy there yet; run tsfetch"),
             // FreeBSD says EMLINK for a link that O_NOFOLLOW met.
@@ -56,8 +52,8 @@ pub fn open(path: &Path, fetcher: &Account) -> Result<File, Error> {
     if !metadata.is_file() {
         return refuse("not a regular file".to_owned());
     }
-    if metadata.uid() != fetcher.uid.as_raw() {
-        return refuse(format!("owned by uid {}, not by the fetcher's, {}", metadata.uid(), fetcher.uid));
+    if metadata.uid() != owner.as_raw() {
+        return refuse(format!("owned by uid {}, not by the fetcher's, {owner}", metadata.uid()));
     }
     if metadata.mode() & 0o022 != 0 {
         return refuse(format!("mode {:04o}: group or others may write it", metadata.mode() & 0o7777));

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use common::Error;
-use common::replace::sync_directory;
+use common::replace::{remove, sync_directory};
 
 /// Sets the mark, on disk.
 ///
@@ -32,10 +32,7 @@ pub fn is_marked(path: &Path) -> bool {
 /// # Errors
 /// It cannot be removed: the next run swaps the table once more.
 pub fn clear(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, &error)),
-        _ => Ok(()),
-    }
+    remove(path)
 }
 
 #[cfg(test)]

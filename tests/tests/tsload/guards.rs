@@ -189,6 +189,24 @@ fn room_is_counted_before_the_kernel_is_asked() {
     assert!(model.calls().iter().all(|call| call.errno == 0), "the kernel was never asked in vain");
 }
 
+/// What the table holds is not known then: all of the policy may have to be added.
+#[test]
+fn room_is_counted_for_a_table_that_was_not_loaded() {
+    let (machine, model) = ready();
+    let settings = "BLOCK_LIST=block.example\n";
+    model.load_rules(&format!("set limit table-entries 150\n{RULES}")).unwrap();
+    machine.spool(Block, hosts(91, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.configure(&format!("{settings}RELOAD_PF=no\n"));
+    machine.spool(Block, hosts(92, 100));
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    machine.configure(settings);
+    let output = tsload(&machine, &model, &[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("no room for 100 more addresses beside the 101"), "{}", words(&output));
+    assert!(model.calls().iter().all(|call| call.errno == 0), "the kernel was never asked in vain");
+}
+
 /// Somebody runs `pfctl -f` before each of tsload's calls in turn: the table is old, new or what the file said, and the next
 /// run makes it good.
 #[test]
