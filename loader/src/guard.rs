@@ -208,6 +208,7 @@ mod tests {
     use ipnet::{IpNet, Ipv4Net};
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
     fn set(text: &str) -> PrefixSet {
         text.split_whitespace().map(|word| common::prefix::parse(word.as_bytes()).unwrap()).collect()
@@ -345,7 +346,7 @@ mod tests {
     }
 
     /// What pf does: the longest entry that covers the address decides.
-    fn matches(contents: &Contents, address: std::net::IpAddr) -> bool {
+    fn matches(contents: &Contents, address: IpAddr) -> bool {
         let covering = contents.iter().filter(|(net, _)| net.contains(&address));
         covering.max_by_key(|(net, _)| net.prefix_len()).is_some_and(|(_, exception)| !exception)
     }
@@ -353,15 +354,19 @@ mod tests {
     proptest! {
         #[test]
         fn no_protected_address_matches_and_every_other_still_does(
-            block in vec((any::<u8>(), 20u8..=32), 0..40), protected in vec((any::<u8>(), 20u8..=32), 0..10),
+            block in vec((any::<u8>(), 20u8..=32), 0..40), protected in vec((any::<u8>(), 20u8..=32), 0..10), v6: bool,
         ) {
+            // The same in both families: the last twelve bits are what differs.
+            let address = |low: u8| match v6 {
+                true => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(low)]),
+                false => IpAddr::from([192, 0, 2, low]),
+            };
             let nets = |items: Vec<(u8, u8)>| items.into_iter()
-                .map(|(low, length)| IpNet::V4(Ipv4Net::new([192, 0, 2, low].into(), length).unwrap()))
+                .map(|(low, length)| IpNet::new(address(low), length + if v6 { 96 } else { 0 }).unwrap().trunc())
                 .collect::<PrefixSet>();
             let (block, protected) = (nets(block), nets(protected));
             let (contents, _) = protect(&block, &protected);
-            for low in 0..=255u8 {
-                let address = std::net::IpAddr::from([192, 0, 2, low]);
+            for address in (0..=255).map(address) {
                 let listed = block.iter().any(|net| net.contains(&address));
                 let safe = protected.iter().any(|net| net.contains(&address));
                 prop_assert_eq!(matches(&contents, address), listed && !safe, "{}", address);

@@ -58,14 +58,19 @@ impl Machine {
             machine.directory(&format!("db/threatstop/{directory}"), 0o700);
         }
         for program in PROGRAMS {
-            let (from, to) = (programs.join(program), machine.path("bin").join(program));
-            let _ = fs::remove_file(&to);
-            fs::hard_link(&from, &to)
-                .or_else(|_| fs::copy(&from, &to).map(drop))
-                .unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            machine.install(&programs.join(program));
         }
         machine.configure("");
         machine
+    }
+
+    /// Installs one more program.
+    pub fn install(&self, program: &Path) {
+        let to = self.path("bin").join(program.file_name().expect("a program"));
+        let _ = fs::remove_file(&to);
+        fs::hard_link(program, &to)
+            .or_else(|_| fs::copy(program, &to).map(drop))
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     }
 
     /// Makes a directory of the machine's user.

@@ -99,7 +99,7 @@ fn ready(os: Os) -> (Machine, Model) {
     machine.configure("BLOCK_LIST=block.example\n");
     machine.spool(Block, (0..101).map(|n| format!("91.0.0.{n}/32")));
     machine.spool(Allow, ["198.51.100.7/32"]);
-    std::fs::copy(env!("CARGO_BIN_EXE_pfload"), machine.path("bin/pfload")).unwrap();
+    machine.install(std::path::Path::new(env!("CARGO_BIN_EXE_pfload")));
     let model = Model::new(os);
     let tables = "table <ThreatSTOP-Block> persist\ntable <ThreatSTOP-Allow> persist";
     model
@@ -123,7 +123,8 @@ fn a_policy_is_loaded_in_both_layouts() {
         let (machine, model) = ready(os);
         let (output, said) = run(&machine, &model, system, "65535");
         assert!(output.status.success() && said.contains("[Allow, Block]"), "{system}: {said}");
-        assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list().len(), 101);
+        let hosts: Vec<String> = (0..101).map(|n| format!("91.0.0.{n}/32")).collect();
+        assert_eq!(model.table("", "ThreatSTOP-Block").unwrap().list(), hosts);
         assert_eq!(machine.table_file(Block).lines().count(), 101);
         let (_, said) = run(&machine, &model, system, "65535");
         assert!(said.contains("[]"), "{system}: nothing is left to do: {said}");

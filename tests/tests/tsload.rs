@@ -98,6 +98,26 @@ fn loads_changes_and_leaves_alone() {
 }
 
 #[test]
+fn what_stays_keeps_its_counters() {
+    let (machine, model) = ready();
+    model
+        .load_rules(&RULES.replace("<ThreatSTOP-Block> persist", "<ThreatSTOP-Block> persist counters"))
+        .unwrap();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    let block = ("", "ThreatSTOP-Block");
+    assert!(model.packet(block, "64.87.3.133".parse().unwrap(), Direction::In, Action::Block, 60));
+    let of = |prefix: &str| {
+        let entries = model.table("", "ThreatSTOP-Block").unwrap().entries;
+        entries.into_iter().find(|entry| entry.prefix.to_string() == prefix)
+    };
+    let before = of("64.87.3.133/32").unwrap();
+    machine.spool(Block, ["64.87.3.133/32", "92.0.0.0/16"]);
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(of("64.87.3.133/32").unwrap(), before);
+    assert!(of("91.0.0.0/16").is_none() && of("92.0.0.0/16").is_some());
+}
+
+#[test]
 fn another_policy_of_the_same_size_is_a_change() {
     let (machine, model) = ready();
     machine.spool(Block, hosts(91, 100));
