@@ -15,6 +15,7 @@
 pub(crate) mod certificates;
 mod http;
 mod multipart;
+mod proxy;
 mod session;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 pub use certificates::Certificate;
 pub use http::Request;
+pub use proxy::{Gate, Proxy};
 pub use session::{Reply, Upload};
 
 use crate::policy_server::listener::{Listener, lock};

@@ -4,6 +4,7 @@ use super::Shared;
 use super::http::{Body, Framing, Request, bad};
 use super::multipart;
 use crate::policy_server::listener::{Client, lock};
+use flate2::read::MultiGzDecoder;
 use rustls::{ServerConnection, Stream};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -24,6 +25,10 @@ pub enum Reply {
     Accept,
     /// Read the body and answer with this status.
     Status(u16),
+    /// Read the body and answer with this status and this `Retry-After`.
+    Wait(u16, String),
+    /// Read the body and answer 200 with this text.
+    Say(String),
     /// Read the body and answer 302 with this `Location`.
     Redirect(String),
     /// Read the body, wait, answer 200.
@@ -66,6 +71,21 @@ impl Upload {
     /// The request's `Idempotency-Key`.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.request.header("idempotency-key")
+    }
+
+    /// The file as it was before it was compressed, if it was.
+    ///
+    /// # Errors
+    /// It is called compressed and is not.
+    pub fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        match self.content_type.as_deref() {
+            Some("application/gzip") => {
+                MultiGzDecoder::new(self.content.as_slice()).read_to_end(&mut text)?;
+            }
+            _ => text.clone_from(&self.content),
+        }
+        Ok(text)
     }
 }
 
@@ -120,7 +140,8 @@ fn exchange(reader: &mut Reader, client: &Client, shared: &Shared) -> io::Result
         return Ok(false);
     };
     let (mut status, mut text) = match &reply {
-        Reply::Status(status) => (*status, String::new()),
+        Reply::Status(status) | Reply::Wait(status, _) => (*status, String::new()),
+        Reply::Say(text) => (200, text.clone()),
         Reply::Redirect(_) => (302, String::new()),
         _ => (200, "ok\n".to_owned()),
     };
@@ -130,7 +151,7 @@ fn exchange(reader: &mut Reader, client: &Client, shared: &Shared) -> io::Result
             upload.status = (reply != Reply::LoseAnswer).then_some(status);
             lock(&shared.log).uploads.push(upload);
         }
-        ("GET", VALID_IP) if status == 200 => {
+        ("GET", VALID_IP) if status == 200 && !matches!(reply, Reply::Say(_)) => {
             let address = client.stream.peer_addr()?.ip();
             text = format!("Your IP address: {address}\nAddress is in the list of authorized hosts\n");
         }
@@ -147,6 +168,7 @@ fn exchange(reader: &mut Reader, client: &Client, shared: &Shared) -> io::Result
     }
     let headers = match reply {
         Reply::Redirect(location) => format!("Location: {location}\r\n"),
+        Reply::Wait(_, time) => format!("Retry-After: {time}\r\n"),
         _ => String::new(),
     };
     answer(reader, status, &headers, &text)?;
