@@ -127,6 +127,11 @@ pub fn progress(what: impl fmt::Display) {
     *line = Progress { written: Some(Instant::now()), is_shown: true };
 }
 
+/// Removes the line of progress, in a process whose parent prints next.
+pub fn end_progress() {
+    drop(without_progress());
+}
+
 /// Removes the line of progress, and keeps others from showing one while the result is held.
 fn without_progress() -> MutexGuard<'static, Progress> {
     let mut line = PROGRESS.lock().unwrap_or_else(PoisonError::into_inner);

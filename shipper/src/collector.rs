@@ -10,23 +10,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{Config, Error, Status, message};
 
 use crate::decoder;
 use crate::ledger::{Entry, Ledger};
-use crate::outbox::{Draft, Name, Outbox, surplus};
+use crate::outbox::{Draft, Name, Outbox, Text, surplus};
 use crate::process::{Child, Ended};
 use crate::report::{Ending, Report};
 use crate::text::Digest;
-use crate::uploader::{self, Verdict};
-
-/// How long a run goes on to post one text after the other.
-const UPLOADS: Duration = Duration::from_secs(1800);
-
-/// After how many texts in a row that were not taken the server is thought to be out of order.
-const IN_A_ROW: u32 = 3;
 
 /// How many logs the ledger may hold that were not seen in this run, if it is not known that they
 /// are gone.
@@ -52,7 +45,7 @@ pub struct Collector<'a> {
     outbox: Outbox,
     ledger: Ledger,
     /// Texts that may be posted, with their numbers at the uploader.
-    ready: BTreeMap<Name, u32>,
+    ready: BTreeMap<Text, u32>,
     /// Digests of the rotated logs that were read.
     seen: BTreeSet<Digest>,
     /// Those among them that were spooled.
@@ -119,7 +112,7 @@ impl<'a> Collector<'a> {
     pub fn new(
         config: &'a Config,
         outbox: Outbox,
-        waiting: Vec<(Name, u32)>,
+        waiting: Vec<(Text, u32)>,
         complete: bool,
     ) -> Result<Collector<'a>, Error> {
         let ledger = Ledger::load(&config.ledger_file())?;
@@ -145,11 +138,12 @@ impl<'a> Collector<'a> {
             self.fail(Error::new(self.config.ledger_file().display(), fault));
             self.ledger.rewrite().unwrap_or_else(|error| self.fail(error));
         }
-        for (name, _) in self.outbox.list()? {
+        for (text, _) in self.outbox.list()? {
+            let name = text.name;
             if !self.ledger.contains(&name.digest) {
                 let entry = Entry { digest: name.digest, records: 0, first: name.first, last: name.first };
                 if let Err(error) = self.ledger.append(entry) {
-                    self.ready.remove(&name);
+                    self.ready.remove(&text);
                     self.fail(error);
                 }
             }
@@ -247,7 +241,7 @@ impl<'a> Collector<'a> {
         })?;
         if report.records > 0 {
             self.spooled.insert(report.digest);
-            self.ready.insert(name, decoding.number);
+            self.ready.insert(name.into(), decoding.number);
             self.tally.spooled = self.tally.spooled.saturating_add(1);
             self.tally.records = self.tally.records.saturating_add(report.records);
             self.make_room()?;
@@ -259,63 +253,6 @@ impl<'a> Collector<'a> {
         if let Err(error) = self.outbox.discard(draft) {
             self.fail(error);
         }
-    }
-
-    /// Has the texts posted, oldest first, until there is no use in it or the time for it is over.
-    pub fn upload(&mut self, mut uploader: Child) {
-        let began = Instant::now();
-        let mut in_a_row: u32 = 0;
-        for (name, number) in std::mem::take(&mut self.ready) {
-            if began.elapsed() > UPLOADS {
-                message::say("the other texts have to wait for the next run");
-                break;
-            }
-            let text = self.outbox.waiting().join(name.to_string());
-            let text = text.display();
-            let done = match uploader::verdict_of(&mut uploader, number, &name.digest) {
-                Ok(Verdict::Sent) => self.sent(&name).map(|()| in_a_row = 0),
-                Ok(Verdict::Later) => {
-                    self.fail(Error::new(text, "not posted; it waits for the next run"));
-                    in_a_row = in_a_row.saturating_add(1);
-                    if in_a_row < IN_A_ROW { Ok(()) } else { break }
-                }
-                Ok(Verdict::Away) => {
-                    self.fail(Error::new(text, "not posted; it and what is behind it wait for the next run"));
-                    break;
-                }
-                Ok(Verdict::Rejected) => {
-                    // If it is not the text but url that is wrong, one text is enough to see it.
-                    self.reject(&name).unwrap_or_else(|error| self.fail(error));
-                    break;
-                }
-                Err(ended) => {
-                    return self.fail(Error::new(text, format!("not posted: the uploader {ended}")));
-                }
-            };
-            if let Err(error) = done {
-                self.fail(error);
-                break;
-            }
-        }
-        match uploader.end() {
-            Ended::Exit(0) => {}
-            ended => self.fail(Error::new("uploader", ended)),
-        }
-    }
-
-    fn sent(&mut self, name: &Name) -> Result<(), Error> {
-        self.outbox.remove(name)?;
-        self.tally.sent = self.tally.sent.saturating_add(1);
-        message::say(format!("Log file uploaded successfully for {}", self.config.device_id));
-        Ok(())
-    }
-
-    fn reject(&mut self, name: &Name) -> Result<(), Error> {
-        self.outbox.reject(name)?;
-        self.tally.rejected = self.tally.rejected.saturating_add(1);
-        let path = self.outbox.rejected().join(name.to_string());
-        self.fail(Error::new(path.display(), "the service refused it; it is kept here and not sent again"));
-        Ok(())
     }
 
     /// Forgets logs that are gone, and counts what waits.
@@ -333,16 +270,17 @@ impl<'a> Collector<'a> {
                 format!("larger than OUTBOX_MAX; its {} oldest texts are removed unsent", surplus.len());
             self.fail(Error::new(self.outbox.waiting().display(), cause));
         }
-        for (name, _) in surplus {
-            self.outbox.remove(name)?;
-            self.ready.remove(name);
+        for (text, _) in surplus {
+            self.outbox.remove(text)?;
+            self.ready.remove(text);
             self.tally.dropped = self.tally.dropped.saturating_add(1);
         }
         Ok(())
     }
 
     fn forget(&mut self) -> Result<(), Error> {
-        let waiting: BTreeSet<Digest> = self.outbox.list()?.iter().map(|(name, _)| name.digest).collect();
+        let waiting: BTreeSet<Digest> =
+            self.outbox.list()?.iter().map(|(text, _)| text.name.digest).collect();
         self.tally.waiting = waiting.len() as u64;
         // Only with every log in sight is one that was not seen known to be gone.
         let room = if self.complete && !self.seen.is_empty() { 0 } else { MAX_ENTRIES };
@@ -350,5 +288,6 @@ impl<'a> Collector<'a> {
     }
 }
 
+mod posting;
 #[cfg(test)]
 mod tests;

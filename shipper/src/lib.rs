@@ -2,15 +2,18 @@
 
 #![deny(unsafe_code)]
 
+pub mod backoff;
 pub mod clock;
 pub mod collector;
 pub mod decoder;
 pub mod dump;
+pub mod failure;
 pub mod hex;
 pub mod ledger;
 pub mod logs;
 pub mod multipart;
 pub mod outbox;
+pub mod part;
 pub mod pcap;
 pub mod pflog;
 pub mod post;

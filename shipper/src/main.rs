@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use common::privilege;
 use common::replace::temporary_name;
 use common::{Config, Error, Status, lock, message, owner, sandbox};
 use nix::sys::stat::{Mode, umask};
+use shipper::backoff::{self, Backoff};
 use shipper::collector::Collector;
 use shipper::decoder::Settings;
 use shipper::outbox::Outbox;
@@ -75,6 +77,19 @@ fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
     result.map_err(|error| vec![error])
 }
 
+/// Whether nothing is posted in this run, because the log server failed not long ago. Somebody who
+/// watches wants to see it tried.
+fn is_left_alone(config: &Config) -> bool {
+    let backoff = Backoff::load(&config.backoff_file());
+    let left = backoff.map_or(0, |backoff| backoff.left(backoff::now()));
+    if left == 0 || std::io::stderr().is_terminal() {
+        return false;
+    }
+    let minutes = left.div_ceil(60);
+    message::say(format!("the log server failed: nothing is posted for another {minutes} minutes"));
+    true
+}
+
 /// A run that ships, or with `only_spool` one that leaves the texts for the next.
 fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcome, Error> {
     // Only this run, in directories that nobody else can change.
@@ -88,8 +103,11 @@ fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcom
 
     // What the children get is opened, then they are forked; each drops root and pledges by itself.
     let mut problems: Vec<Error> = outbox.sweep().err().into_iter().collect();
-    let target =
-        if only_spool { None } else { Target::new(config).map_err(|error| problems.push(error)).ok() };
+    let target = if only_spool || is_left_alone(config) {
+        None
+    } else {
+        Target::new(config).map_err(|error| problems.push(error)).ok()
+    };
     let mut rotated = logs::rotated(&config.pflog)?;
     let mut complete = rotated.is_complete();
     problems.append(&mut rotated.problems);
@@ -104,15 +122,17 @@ fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcom
     complete &= started.decodings.len() == logs;
     problems.append(&mut started.problems);
 
-    // rpath: read_dir, and open for fsync and the ledger. wpath, cpath: ledger, rename, unlink.
+    // rpath: read_dir, and open for fsync, ledger and backoff. wpath, cpath: these, rename, unlink.
     // proc: kill, for a child that takes too long.
-    let ledger = config.ledger_file();
+    let (ledger, backoff) = (config.ledger_file(), config.backoff_file());
     sandbox::unveil(&[
         (&config.spool_dir, "r"),
         (outbox.waiting(), "rwc"),
         (outbox.rejected(), "rwc"),
         (&ledger, "rwc"),
         (&temporary_name(&ledger), "rwc"),
+        (&backoff, "rwc"),
+        (&temporary_name(&backoff), "rwc"),
     ])?;
     sandbox::pledge("stdio rpath wpath cpath proc")?;
     if let Some(note) = sandbox::note() {

@@ -11,21 +11,23 @@ pub struct Form {
 }
 
 impl Form {
-    /// A form of two fields: a short text, and a text file.
+    /// A form of two fields: a short text, and a file of a media type. Each field is its name and
+    /// its value, or the file's name.
     ///
-    /// Field names and the text come from the configuration, which takes neither quotes nor control
-    /// characters there. `digest` names the file. `random` makes the boundary, new for each form: whoever
-    /// could guess it would write fields of his own into the file.
-    pub fn new(id_field: &str, id: &str, file_field: &str, digest: &str, random: &[u8; 16]) -> Form {
+    /// Names and the text come from the configuration, which takes neither quotes nor control
+    /// characters there. `random` makes the boundary, new for each form: whoever could guess it would
+    /// write fields of his own into the file.
+    pub fn new(text: (&str, &str), file: (&str, &str), media_type: &str, random: &[u8; 16]) -> Form {
+        let ((text_field, text), (file_field, file_name)) = (text, file);
         let boundary = format!("tsship-{:032x}", u128::from_be_bytes(*random));
         let head = format!(
             "--{boundary}\r\n\
-             Content-Disposition: form-data; name=\"{id_field}\"\r\n\
+             Content-Disposition: form-data; name=\"{text_field}\"\r\n\
              \r\n\
-             {id}\r\n\
+             {text}\r\n\
              --{boundary}\r\n\
-             Content-Disposition: form-data; name=\"{file_field}\"; filename=\"{digest}.txt\"\r\n\
-             Content-Type: text/plain\r\n\
+             Content-Disposition: form-data; name=\"{file_field}\"; filename=\"{file_name}\"\r\n\
+             Content-Type: {media_type}\r\n\
              \r\n"
         );
         let tail = format!("\r\n--{boundary}--\r\n");
@@ -67,7 +69,8 @@ mod tests {
     #[test]
     fn two_parts_and_the_file_untouched() {
         let digest = "ab".repeat(32);
-        let form = Form::new("device_id", "tdid_abcd1234", "logs[]", &digest, &[7; 16]);
+        let name = format!("{digest}.txt");
+        let form = Form::new(("device_id", "tdid_abcd1234"), ("logs[]", &name), "text/plain", &[7; 16]);
         let content_type = form.content_type();
         let boundary = content_type.strip_prefix("multipart/form-data; boundary=").unwrap();
         assert!((1..=70).contains(&boundary.len()));

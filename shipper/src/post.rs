@@ -1,30 +1,53 @@
-//! One text over HTTPS: a request, and what its answer means.
+//! Requests to the log service over HTTPS: a part of a text is posted, or a page asked for.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::ring::rand::{self, SystemRandom};
-use common::Error;
-use common::error::reason;
-use rustls::CertificateError;
+use common::{Error, message};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rustls::crypto::ring;
-use ureq::http::{Response, StatusCode, header};
+use ureq::http::{Response, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, Proxy, SendBody};
 
 use crate::multipart::Form;
-use crate::uploader::{LIMIT, Target, Verdict};
+use crate::text::Digest;
+use crate::uploader::{Target, Verdict};
+use crate::{failure, hex, part};
 
 /// From which length on, in octets, a server is asked for its consent before the text is sent, so
 /// that its refusal is not lost in a connection that it closes. Shorter ones do not wait for that.
 const EXPECT: u64 = 1 << 20;
 
-/// Most octets of an address that a server redirects to which are repeated in a message.
-const MAX_SHOWN: usize = 200;
+/// How long each phase of a request may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Looking up the server's name.
+    pub resolve: Duration,
+    /// Connecting, by way of the proxy if there is one, and TLS.
+    pub connect: Duration,
+    /// Sending the head, and each piece of the body.
+    pub send: Duration,
+    /// Waiting for the answer.
+    pub answer: Duration,
+    /// All of it.
+    pub all: Duration,
+}
 
-/// Posts texts to one address.
+/// The limits that the program works with.
+pub const LIMITS: Limits = Limits {
+    resolve: Duration::from_secs(30),
+    connect: Duration::from_secs(30),
+    send: Duration::from_secs(60),
+    answer: Duration::from_secs(120),
+    all: Duration::from_secs(600),
+};
+
+/// Talks to the server of one address.
 #[derive(Debug)]
 pub struct Poster<'a> {
     agent: Agent,
@@ -34,11 +57,11 @@ pub struct Poster<'a> {
 }
 
 impl<'a> Poster<'a> {
-    /// Prepares for posting to the target: certificates, proxy, limits. Nothing is sent yet.
+    /// Prepares for requests to the target: certificates, proxy, limits. Nothing is sent yet.
     ///
     /// # Errors
     /// There is no certificate in the file, or the proxy's address is none.
-    pub fn new(target: &'a Target) -> Result<Poster<'a>, Error> {
+    pub fn new(target: &'a Target, limits: &Limits) -> Result<Poster<'a>, Error> {
         let certificates: Vec<Certificate<'static>> = parse_pem(&target.certificates)
             .filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -67,131 +90,108 @@ impl<'a> Poster<'a> {
             .max_redirects(0)
             // A connection that the server closes just as it is used again would look like a failure.
             .max_idle_connections(0)
-            .timeout_resolve(Some(Duration::from_secs(30)))
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_send_request(Some(Duration::from_secs(30)))
-            .timeout_per_write(Some(Duration::from_secs(60)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
-            .timeout_global(Some(LIMIT))
+            .timeout_resolve(Some(limits.resolve))
+            .timeout_connect(Some(limits.connect))
+            .timeout_send_request(Some(limits.send))
+            .timeout_per_write(Some(limits.send))
+            .timeout_recv_response(Some(limits.answer))
+            .timeout_recv_body(Some(limits.answer))
+            .timeout_global(Some(limits.all))
             .build()
             .into();
         Ok(Poster { agent, target, object: without_password(&target.url) })
     }
 
-    /// Posts a text. The digest of its log names it, so that the service can tell a repetition.
+    /// Posts a part of a text, counted from 0. The digest of its log names it, so that the service can
+    /// tell a repetition.
     ///
     /// # Errors
     /// It was not taken; the verdict says for now or for good, the error why.
-    pub fn post(&self, text: &File, digest: &str) -> Result<Verdict, (Verdict, Error)> {
-        let response = self.send(text, digest).map_err(|error| {
-            let through = if self.target.proxy.is_empty() { "" } else { " (through PROXY)" };
-            (failure(&error), Error::new(&self.object, cause(&error) + through))
-        })?;
-        let status = response.status();
-        match verdict(status) {
+    pub fn post(&self, text: &File, digest: &Digest, part: u32) -> Result<Verdict, (Verdict, Error)> {
+        let response = self
+            .send(text, digest, part)
+            .map_err(|error| (failure::without_answer(&error), self.error(&self.object, &error)))?;
+        let (status, headers) = (response.status(), response.headers());
+        match failure::verdict(status, headers) {
             Verdict::Sent => Ok(Verdict::Sent),
-            verdict => Err((verdict, Error::new(&self.object, words(status, &response)))),
+            verdict => Err((verdict, Error::new(&self.object, failure::status_words(status, headers)))),
         }
     }
 
-    fn send(&self, mut text: &File, digest: &str) -> Result<Response<Body>, ureq::Error> {
-        let length = text.metadata()?.len();
-        text.seek(SeekFrom::Start(0))?;
-        let Target { id: (id_field, id), file_field, .. } = self.target;
+    fn send(&self, text: &File, digest: &Digest, part: u32) -> Result<Response<Body>, ureq::Error> {
+        let size = text.metadata()?.len();
+        let range = part::range(text, size, part)?;
+        let mut octets = { text }.take(range.end.saturating_sub(range.start));
+        octets.get_mut().seek(SeekFrom::Start(range.start))?;
+        let (length, mut octets): (u64, Box<dyn Read + '_>) = if self.target.gzip {
+            let packed = compress(octets)?;
+            (packed.len() as u64, Box::new(Cursor::new(packed)))
+        } else {
+            (octets.limit(), Box::new(octets))
+        };
+        let key = key(digest, part, part::count(size));
+        let (extension, media_type) =
+            if self.target.gzip { ("txt.gz", "application/gzip") } else { ("txt", "text/plain") };
         let random =
             rand::generate(&SystemRandom::new()).map_err(|_| io::Error::other("no random octets"))?;
-        let form = Form::new(id_field, id, file_field, digest, &random.expose());
-        let mut body = form.head.as_slice().chain(text.take(length)).chain(form.tail.as_slice());
+        let Target { id: (id_field, id), file_field, .. } = self.target;
+        let file = format!("{key}.{extension}");
+        let form = Form::new((id_field, id), (file_field, &file), media_type, &random.expose());
+        let mut octets = Watched { octets: &mut octets, done: 0, length, file: &file };
+        let mut body = form.head.as_slice().chain(&mut octets).chain(form.tail.as_slice());
         let mut request = self
             .agent
             .post(&self.target.url)
             .header(header::CONTENT_TYPE, form.content_type())
             .header(header::CONTENT_LENGTH, form.body_length(length))
-            .header("Idempotency-Key", digest);
+            .header("Idempotency-Key", key);
         if length >= EXPECT {
             request = request.header(header::EXPECT, "100-continue");
         }
         request.send(SendBody::from_reader(&mut body))
     }
-}
 
-/// What a status means: any 2xx is success; a 4xx that no later attempt can change is final. Where
-/// the service has moved to, or asks to wait, is no matter of one text.
-fn verdict(status: StatusCode) -> Verdict {
-    match status.as_u16() {
-        200..=299 => Verdict::Sent,
-        300..=399 | 429 | 503 => Verdict::Away,
-        408 | 417 | 425 => Verdict::Later,
-        400..=499 => Verdict::Rejected,
-        _ => Verdict::Later,
+    fn error(&self, object: &str, error: &ureq::Error) -> Error {
+        let through = if self.target.proxy.is_empty() { "" } else { " (through PROXY)" };
+        Error::new(object, failure::words(error) + through)
     }
 }
 
-fn words(status: StatusCode, response: &Response<Body>) -> String {
-    let named = match status.canonical_reason() {
-        Some(name) => format!("{} {name}", status.as_u16()),
-        None => status.as_u16().to_string(),
-    };
-    match response.headers().get(header::LOCATION) {
-        Some(target) if status.is_redirection() => {
-            format!("{named}: redirects are refused, set url to {}", shown(target.as_bytes()))
-        }
-        _ => named,
+/// A file that is being sent, and how far it is, for somebody who watches.
+struct Watched<'a> {
+    octets: &'a mut dyn Read,
+    done: u64,
+    length: u64,
+    file: &'a str,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.octets.read(buffer)?;
+        self.done = self.done.saturating_add(count as u64);
+        let (done, all) = (self.done.div_ceil(1024), self.length.div_ceil(1024));
+        // The part is at the end of the name, and a terminal has 80 columns.
+        let name = self.file.get(56..).unwrap_or_default();
+        message::progress(format_args!("uploading {name}: {done} of {all} KiB"));
+        Ok(count)
     }
 }
 
-/// A server's octets, fit for a terminal.
-fn shown(octets: &[u8]) -> String {
-    octets.get(..MAX_SHOWN).unwrap_or(octets).escape_ascii().to_string()
-}
-
-/// What a text can expect that got no answer. A connection may break, or an answer not come, because
-/// of this one text; what fails before it is on its way fails for all.
-fn failure(error: &ureq::Error) -> Verdict {
-    match error {
-        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => Verdict::Away,
-        ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            Verdict::Later
-        }
-        ureq::Error::Io(error) if tls(error).is_none() => match error.kind() {
-            ErrorKind::BrokenPipe
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::UnexpectedEof => Verdict::Later,
-            _ => Verdict::Away,
-        },
-        _ => Verdict::Away,
+/// The name of a part, by which a server can tell that it has it. Parts are counted from 1 here; a
+/// text of one part has the digest as it is.
+fn key(digest: &Digest, part: u32, count: u32) -> String {
+    match count {
+        1 => hex::show(digest),
+        count => format!("{}-{}-of-{count}", hex::show(digest), part.saturating_add(1)),
     }
 }
 
-/// The error of TLS that is inside one of the system.
-fn tls(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref().and_then(|inner| inner.downcast_ref())
-}
-
-/// What went wrong before there was an answer. No word of it repeats the proxy's password.
-fn cause(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(error) => match tls(error) {
-            Some(error) => tls_cause(error),
-            None if error.kind() == ErrorKind::UnexpectedEof => "closed without an answer".to_owned(),
-            None => reason(error),
-        },
-        ureq::Error::Rustls(error) => tls_cause(error),
-        ureq::Error::Timeout(phase) => format!("no answer in time ({phase})"),
-        ureq::Error::HostNotFound => "the name has no address".to_owned(),
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "not a URL".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn tls_cause(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate is signed by nobody in CA_FILE".to_owned()
-        }
-        other => other.to_string(),
-    }
+/// A part as a gzip file. It is made before the first octet is sent, because its length is said first,
+/// and fits into memory, because parts are small.
+fn compress(mut octets: impl Read) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    io::copy(&mut octets, &mut encoder)?;
+    encoder.finish()
 }
 
 /// A URL without what stands before the `@` of its host.
@@ -207,43 +207,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_status_means() {
-        let verdicts = |range: std::ops::RangeInclusive<u16>| {
-            range.map(|code| verdict(StatusCode::from_u16(code).unwrap())).collect::<Vec<_>>()
-        };
-        assert_eq!(verdicts(200..=299), [Verdict::Sent; 100]);
-        assert_eq!(verdicts(300..=399), [Verdict::Away; 100]);
-        assert_eq!(verdicts(500..=502), [Verdict::Later; 3]);
-        assert_eq!(verdicts(503..=503), [Verdict::Away]);
-        assert_eq!(verdicts(504..=599), [Verdict::Later; 96]);
-        for code in 400..=499 {
-            let expected = match code {
-                429 => Verdict::Away,
-                408 | 417 | 425 => Verdict::Later,
-                _ => Verdict::Rejected,
-            };
-            assert_eq!(verdicts(code..=code), [expected]);
-        }
-    }
-
-    #[test]
-    fn only_what_may_be_the_texts_fault_is_its_own_matter() {
-        let io = |kind: ErrorKind| failure(&ureq::Error::Io(kind.into()));
-        for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof] {
-            assert_eq!(io(kind), Verdict::Later);
-        }
-        for kind in [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable]
-        {
-            assert_eq!(io(kind), Verdict::Away);
-        }
-        let tls = io::Error::new(ErrorKind::UnexpectedEof, rustls::Error::DecryptError);
-        assert_eq!(failure(&ureq::Error::Io(tls)), Verdict::Away);
-        assert_eq!(failure(&ureq::Error::HostNotFound), Verdict::Away);
-        assert_eq!(failure(&ureq::Error::Timeout(ureq::Timeout::Connect)), Verdict::Away);
-        assert_eq!(failure(&ureq::Error::Timeout(ureq::Timeout::RecvResponse)), Verdict::Later);
-    }
-
-    #[test]
     fn passwords_are_not_shown() {
         for (url, expected) in [
             ("https://logs.example.net/cgi-bin/x?a=@b", "https://logs.example.net/cgi-bin/x?a=@b"),
@@ -256,9 +219,22 @@ mod tests {
     }
 
     #[test]
-    fn servers_do_not_write_to_the_terminal() {
-        assert_eq!(shown(b"https://x/\x1b[2J\xff\r\n"), "https://x/\\x1b[2J\\xff\\r\\n");
-        assert_eq!(shown(&[b'a'; 1000]).len(), MAX_SHOWN);
+    fn each_part_has_a_key_of_its_own() {
+        let digest = hex::show(&[9; 32]);
+        assert_eq!(key(&[9; 32], 0, 1), digest);
+        assert_eq!(key(&[9; 32], 0, 3), format!("{digest}-1-of-3"));
+        assert_eq!(key(&[9; 32], 2, 3), format!("{digest}-3-of-3"));
+    }
+
+    #[test]
+    fn the_same_part_is_compressed_to_the_same_octets() {
+        let text = "block in on em0\n".repeat(10_000);
+        let packed = compress(text.as_bytes()).unwrap();
+        assert!(packed.len() < text.len() / 10);
+        assert_eq!(packed, compress(text.as_bytes()).unwrap(), "no time, no name in it");
+        let mut back = String::new();
+        flate2::read::GzDecoder::new(packed.as_slice()).read_to_string(&mut back).unwrap();
+        assert_eq!(back, text);
     }
 
     #[test]
@@ -267,9 +243,11 @@ mod tests {
             url: "https://logs.example.net/".into(),
             id: ("device_id".into(), "tdid_1".into()),
             file_field: "file".into(),
+            gzip: false,
             proxy: String::new(),
             certificates: b"no certificate here\n".to_vec(),
         };
-        assert_eq!(Poster::new(&target).unwrap_err().to_string(), "CA_FILE: holds no certificate");
+        let refused = Poster::new(&target, &LIMITS).unwrap_err();
+        assert_eq!(refused.to_string(), "CA_FILE: holds no certificate");
     }
 }

@@ -14,7 +14,7 @@ use common::error::reason;
 use crate::collector::Decoding;
 use crate::decoder::{self, Settings};
 use crate::logs::{self, Log};
-use crate::outbox::{Name, Outbox};
+use crate::outbox::{Outbox, Text};
 use crate::process::{Child, Side, split};
 use crate::uploader::{self, Target};
 
@@ -31,7 +31,7 @@ pub struct Shipping {
     /// The process that posts, unless this run only spools or has nothing to post.
     pub uploader: Option<Child>,
     /// The texts of earlier runs that the uploader has, with their numbers there.
-    pub waiting: Vec<(Name, u32)>,
+    pub waiting: Vec<(Text, u32)>,
     /// Texts of earlier runs that could not be opened, logs for which there was no room, and the
     /// uploader if there was none for it.
     pub problems: Vec<Error>,
@@ -52,9 +52,11 @@ pub fn shipping(
 ) -> Result<Shipping, Error> {
     let (mut texts, mut waiting, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     if target.is_some() {
-        for (name, _) in outbox.list()?.into_iter().take(MAX_TEXTS) {
-            match outbox.open(&name) {
-                Ok(file) => waiting.push((name, enter(&mut texts, file))),
+        let mut queue: Vec<Text> = outbox.list()?.into_iter().map(|(text, _)| text).collect();
+        queue.sort_unstable_by_key(Text::turn);
+        for text in queue.into_iter().take(MAX_TEXTS) {
+            match outbox.open(&text) {
+                Ok(file) => waiting.push((text, enter(&mut texts, file))),
                 Err(error) => problems.push(error),
             }
         }

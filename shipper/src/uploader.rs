@@ -1,7 +1,7 @@
 //! The uploader: one process for each run, which posts texts over HTTPS.
 //!
 //! It runs as `SHIP_USER`, holds the texts' descriptors and the socket to the collector, and may use
-//! the network but no path. It is asked for one text at a time and answers with one octet.
+//! the network but no path. It is asked for one part of a text at a time and answers with one octet.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,19 +11,17 @@ use common::config::Config;
 use common::privilege::{self, Account};
 use common::{Error, message, sandbox};
 
-use crate::hex;
-use crate::post::Poster;
+use crate::backoff;
+use crate::post::{LIMITS, Poster};
 use crate::process::{self, Child, Ended};
 use crate::text::Digest;
-
-/// How long one text may take, from the look-up of the name to the answer.
-pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// How much longer the collector waits before it kills an uploader that has lost count of time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A question: the text's number among the inherited descriptors, and its log's digest.
-const QUESTION: usize = 4 + 32;
+/// A question: the text's number among the inherited descriptors, its log's digest, and which part
+/// of it is to be posted.
+const QUESTION: usize = 4 + 32 + 4;
 
 /// What became of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +32,10 @@ pub enum Verdict {
     Rejected,
     /// It has to be tried again in another run; others may fare better.
     Later,
-    /// The server was not reached or asks to wait: so it is with every text.
-    Away,
+    /// The server was not reached or asks to wait: so it is with every text. The step of `backoff`
+    /// that it asks for, at most the highest; 0 for none.
+    Away(u8),
 }
-
-/// All verdicts.
-const VERDICTS: [Verdict; 4] = [Verdict::Sent, Verdict::Rejected, Verdict::Later, Verdict::Away];
 
 impl Verdict {
     /// The verdict as one octet.
@@ -48,13 +44,18 @@ impl Verdict {
             Verdict::Sent => b's',
             Verdict::Rejected => b'r',
             Verdict::Later => b'l',
-            Verdict::Away => b'a',
+            Verdict::Away(step) => step.min(backoff::HIGHEST).saturating_add(b'0'),
         }
     }
 
     /// Reads a verdict.
     pub fn decode(octet: u8) -> Option<Verdict> {
-        VERDICTS.into_iter().find(|verdict| verdict.encode() == octet)
+        match octet {
+            b's' => Some(Verdict::Sent),
+            b'r' => Some(Verdict::Rejected),
+            b'l' => Some(Verdict::Later),
+            octet => octet.checked_sub(b'0').filter(|step| *step <= backoff::HIGHEST).map(Verdict::Away),
+        }
     }
 }
 
@@ -67,6 +68,8 @@ pub struct Target {
     pub id: (String, String),
     /// The name of the form field with the file.
     pub file_field: String,
+    /// Whether the file is compressed.
+    pub gzip: bool,
     /// An HTTP proxy with its password; empty for none.
     pub proxy: String,
     /// The certificates that are trusted, PEM.
@@ -85,9 +88,6 @@ impl Target {
                 problems.push(Error::new(key, "not set, and nothing can be uploaded without it"));
             }
         }
-        if config.upload_gzip {
-            problems.push(Error::new("UPLOAD_GZIP", "not there yet, set it to no"));
-        }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
@@ -100,6 +100,7 @@ impl Target {
             url: config.url.clone(),
             id: (config.upload_id_field.clone(), config.device_id.clone()),
             file_field: config.upload_file_field.clone(),
+            gzip: config.upload_gzip,
             proxy: config.proxy.clone(),
             certificates: config.certificates()?,
         })
@@ -109,8 +110,7 @@ impl Target {
 /// The uploader's process, from its first step to its exit status: 0 when the collector has no more
 /// questions, else 1 and it has said why.
 pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account) -> i32 {
-    let ready = confine(account).and_then(|()| Poster::new(target));
-    let poster = match ready {
+    let poster = match confine(account).and_then(|()| Poster::new(target, &LIMITS)) {
         Ok(poster) => poster,
         Err(error) => {
             message::warn(error);
@@ -119,11 +119,12 @@ pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account
     };
     let mut question = [0; QUESTION];
     while socket.read_exact(&mut question).is_ok() {
-        let Some((text, digest)) = parse(&question, texts) else { return 1 };
-        let verdict = poster.post(text, &hex::show(&digest)).unwrap_or_else(|(verdict, error)| {
+        let Some((text, digest, part)) = parse(&question, texts) else { return 1 };
+        let verdict = poster.post(text, &digest, part).unwrap_or_else(|(verdict, error)| {
             message::warn(error);
             verdict
         });
+        message::end_progress();
         if socket.write_all(&[verdict.encode()]).is_err() {
             return 1;
         }
@@ -131,7 +132,11 @@ pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account
     0
 }
 
-fn confine(account: &Account) -> Result<(), Error> {
+/// Gives up everything that is not needed to talk to a server.
+///
+/// # Errors
+/// The system refuses.
+pub fn confine(account: &Account) -> Result<(), Error> {
     privilege::drop_to(account)?;
     process::restrain(None, None)?;
     // stdio: the texts, the socket to the collector, memory, a thread for the resolver. inet: socket,
@@ -139,28 +144,30 @@ fn confine(account: &Account) -> Result<(), Error> {
     sandbox::pledge("stdio inet dns")
 }
 
-fn ask(number: u32, digest: &Digest) -> [u8; QUESTION] {
+fn ask(number: u32, digest: &Digest, part: u32) -> [u8; QUESTION] {
     let mut question = [0; QUESTION];
-    for (to, from) in question.iter_mut().zip(number.to_be_bytes().iter().chain(digest)) {
+    let (number, part) = (number.to_be_bytes(), part.to_be_bytes());
+    for (to, from) in question.iter_mut().zip(number.iter().chain(digest).chain(&part)) {
         *to = *from;
     }
     question
 }
 
-fn parse<'a>(question: &[u8; QUESTION], texts: &'a [File]) -> Option<(&'a File, Digest)> {
-    let (number, digest) = question.split_first_chunk()?;
-    let number = usize::try_from(u32::from_be_bytes(*number)).ok()?;
-    Some((texts.get(number)?, *digest.first_chunk()?))
+fn parse<'a>(question: &[u8; QUESTION], texts: &'a [File]) -> Option<(&'a File, Digest, u32)> {
+    let (number, rest) = question.split_first_chunk()?;
+    let (digest, part) = rest.split_first_chunk()?;
+    let text = texts.get(usize::try_from(u32::from_be_bytes(*number)).ok()?)?;
+    Some((text, *digest, u32::from_be_bytes(*part.first_chunk()?)))
 }
 
-/// The collector's side: has the text with this number posted.
+/// The collector's side: has a part of the text with this number posted.
 ///
 /// # Errors
 /// There is no verdict, and the uploader is gone or not to be asked again.
-pub fn verdict_of(child: &mut Child, number: u32, digest: &Digest) -> Result<Verdict, Ended> {
-    let deadline = Instant::now().checked_add(LIMIT.saturating_add(PATIENCE));
+pub fn verdict_of(child: &mut Child, number: u32, digest: &Digest, part: u32) -> Result<Verdict, Ended> {
+    let deadline = Instant::now().checked_add(LIMITS.all.saturating_add(PATIENCE));
     let mut answer = [0];
-    child.send(&ask(number, digest)).and_then(|()| child.receive(&mut answer, deadline))?;
+    child.send(&ask(number, digest, part)).and_then(|()| child.receive(&mut answer, deadline))?;
     let [octet] = answer;
     Verdict::decode(octet).ok_or(Ended::Strange)
 }
@@ -170,21 +177,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_are_four_octets() {
-        let known = (0..=255).filter_map(Verdict::decode).count();
-        assert_eq!(known, VERDICTS.len());
-        for verdict in VERDICTS {
+    fn a_verdict_is_an_octet_and_comes_back() {
+        let known: Vec<Verdict> = (0..=255).filter_map(Verdict::decode).collect();
+        let mut all = vec![Verdict::Sent, Verdict::Rejected, Verdict::Later];
+        all.extend((0..=backoff::HIGHEST).map(Verdict::Away));
+        assert_eq!(known.len(), all.len());
+        for verdict in all {
             assert_eq!(Verdict::decode(verdict.encode()), Some(verdict));
         }
+        assert_eq!(Verdict::decode(Verdict::Away(255).encode()), Some(Verdict::Away(backoff::HIGHEST)));
     }
 
     #[test]
     fn a_verdict_is_one_known_octet() {
         let _alone = process::alone();
-        let said = |mut uploader: Child| verdict_of(&mut uploader, 7, &[9; 32]);
+        let said = |mut uploader: Child| verdict_of(&mut uploader, 7, &[9; 32], 3);
         let honest = process::child(|mut socket| {
             let mut question = [0; QUESTION];
-            let asked = socket.read_exact(&mut question).is_ok() && question == ask(7, &[9; 32]);
+            let asked = socket.read_exact(&mut question).is_ok() && question == ask(7, &[9; 32], 3);
             i32::from(!asked || socket.write_all(b"r").is_err())
         });
         assert_eq!(said(honest), Ok(Verdict::Rejected));
@@ -201,11 +211,11 @@ mod tests {
     fn questions_name_a_text_or_nothing() {
         let texts = [File::open("/dev/null").unwrap(), File::open("/dev/zero").unwrap()];
         let digest = [9; 32];
-        let (text, named) = parse(&ask(1, &digest), &texts).unwrap();
+        let (text, named, part) = parse(&ask(1, &digest, 300), &texts).unwrap();
         assert!(std::ptr::eq(text, &texts[1]));
-        assert_eq!(named, digest);
+        assert_eq!((named, part), (digest, 300));
         for number in [2, 256, u32::MAX] {
-            assert!(parse(&ask(number, &digest), &texts).is_none());
+            assert!(parse(&ask(number, &digest, 0), &texts).is_none());
         }
     }
 }

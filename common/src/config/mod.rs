@@ -241,6 +241,11 @@ impl Config {
         self.spool_dir.join("ledger")
     }
 
+    /// How long the log server is left alone after it failed: `SPOOL_DIR/backoff`.
+    pub fn backoff_file(&self) -> PathBuf {
+        self.spool_dir.join("backoff")
+    }
+
     /// What tsload said last, so that it says it once: `SPOOL_DIR/said`.
     pub fn said_file(&self) -> PathBuf {
         self.spool_dir.join("said")

@@ -82,41 +82,93 @@ fn a_decoder_that_ends_badly_fails_the_run_and_no_other_log() {
     std::fs::remove_dir_all(spool).unwrap();
 }
 
+/// Puts texts of one line into the outbox, for an uploader to have posted.
+fn fill(collector: &mut Collector, firsts: std::ops::Range<u64>) {
+    for first in firsts {
+        let text = Text::from(Name { first, digest: [9; 32] });
+        std::fs::write(collector.outbox.waiting().join(text.to_string()), "line\n").unwrap();
+        collector.ready.insert(text, 0);
+    }
+}
+
 #[test]
-fn verdicts_decide_how_far_a_round_goes() {
+fn verdicts_decide_how_far_a_round_goes_and_when_the_next_is() {
     let _alone = process::alone();
-    let (spool, config) = scratch("verdicts");
-    // Each answers all questions with one octet.
-    let uploaders: [(Work, usize, usize); 5] = [
-        (|socket| answers(socket, b's'), 0, 0),
-        (|socket| answers(socket, b'r'), 4, 1),
-        (|socket| answers(socket, b'a'), 5, 0),
-        (|socket| answers(socket, b'l'), 5, 0),
-        (|socket| answers(socket, b'?'), 5, 0),
+    // Each answers all questions with one octet. What waits then, how many of it failed by
+    // themselves, how many were refused, and the step of the backoff.
+    let uploaders: [(Work, usize, u32, usize, Option<&str>); 6] = [
+        (|socket| answers(socket, b's'), 0, 0, 0, None),
+        (|socket| answers(socket, b'r'), 4, 0, 1, None),
+        (|socket| answers(socket, b'0'), 5, 0, 0, Some("1")),
+        (|socket| answers(socket, b'4'), 5, 0, 0, Some("4")),
+        (|socket| answers(socket, b'l'), 5, 3, 0, Some("1")),
+        (|socket| answers(socket, b'?'), 5, 1, 0, Some("1")),
     ];
-    for (work, waiting, rejected) in uploaders {
-        for directory in ["outbox", "rejected"] {
-            let path = spool.join(directory);
-            std::fs::remove_dir_all(&path).unwrap();
-            std::fs::create_dir(&path).unwrap();
-        }
+    for (work, waiting, failed, rejected, step) in uploaders {
+        let (spool, config) = scratch("verdicts");
         let mut collector = collector(&config);
-        for first in 0..5 {
-            let name = Name { first, digest: [9; 32] };
-            std::fs::write(spool.join("outbox").join(name.to_string()), "line\n").unwrap();
-            collector.ready.insert(name, 0);
-        }
+        fill(&mut collector, 0..5);
         collector.upload(process::child(work));
+        let left = collector.outbox.list().unwrap();
+        assert_eq!((left.len(), left.iter().map(|(text, _)| text.failed).sum()), (waiting, failed));
         let tally = collector.close();
         assert_eq!(tally.failed, waiting > 0, "{tally}");
-        let count = |directory| std::fs::read_dir(spool.join(directory)).unwrap().count();
-        assert_eq!((count("outbox"), count("rejected")), (waiting, rejected));
+        assert_eq!(std::fs::read_dir(spool.join("rejected")).unwrap().count(), rejected);
+        let backoff = std::fs::read_to_string(spool.join("backoff")).ok();
+        assert_eq!(backoff.as_deref().and_then(|line| line.split(' ').next()), step);
+        std::fs::remove_dir_all(spool).unwrap();
+    }
+}
+
+#[test]
+fn an_uploader_that_lies_loses_what_it_was_given_and_nothing_else() {
+    let _alone = process::alone();
+    let (spool, config) = scratch("lies");
+    let mut collector = collector(&config);
+    fill(&mut collector, 0..3);
+    let other = Text::from(Name { first: 9, digest: [9; 32] });
+    std::fs::write(spool.join("outbox").join(other.to_string()), "line\n").unwrap();
+    // More verdicts than questions: those that nobody asked for are the next texts'.
+    collector.upload(process::child(|mut socket| {
+        let lied = socket.read_exact(&mut [0; 40]).and_then(|()| socket.write_all(b"ssssssssss"));
+        while socket.read_exact(&mut [0; 40]).is_ok() {}
+        i32::from(lied.is_err())
+    }));
+    assert_eq!(collector.outbox.list().unwrap(), [(other, 5)], "what it was not given stays");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 2, "outbox and rejected");
+    std::fs::remove_dir_all(spool).unwrap();
+}
+
+#[test]
+fn a_text_that_kills_the_uploader_goes_last_in_the_next_run() {
+    let _alone = process::alone();
+    let (spool, config) = scratch("kills");
+    let dies_of_the_oldest: Work = |mut socket| {
+        let mut question = [0; 40];
+        while socket.read_exact(&mut question).is_ok() {
+            if question[3] == 0 || socket.write_all(b"s").is_err() {
+                return 7;
+            }
+        }
+        0
+    };
+    for left in [3, 1] {
+        let mut collector = collector(&config);
+        if left == 3 {
+            fill(&mut collector, 0..3);
+        }
+        let texts = collector.outbox.list().unwrap();
+        let number = |text: &Text| u32::try_from(text.name.first).unwrap();
+        collector.ready = texts.iter().map(|(text, _)| (*text, number(text))).collect();
+        collector.upload(process::child(dies_of_the_oldest));
+        assert!(collector.tally.failed);
+        assert_eq!(collector.outbox.list().unwrap().len(), left);
     }
     std::fs::remove_dir_all(spool).unwrap();
 }
 
 fn answers(mut socket: File, octet: u8) -> i32 {
-    while socket.read_exact(&mut [0; 36]).is_ok() {
+    while socket.read_exact(&mut [0; 40]).is_ok() {
         if socket.write_all(&[octet]).is_err() {
             return 1;
         }
