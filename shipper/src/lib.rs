@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod backoff;
+pub mod check;
 pub mod clock;
 pub mod collector;
 pub mod decoder;

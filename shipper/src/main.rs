@@ -22,7 +22,7 @@ use shipper::collector::Collector;
 use shipper::decoder::Settings;
 use shipper::outbox::Outbox;
 use shipper::uploader::Target;
-use shipper::{dump, logs, process, start};
+use shipper::{check, dump, logs, process, start};
 
 const USAGE: &str = "usage: tsship [-nqrtv] [-c file] [log ...]";
 
@@ -44,8 +44,8 @@ fn main() -> ExitCode {
         Ok(_) => return message::misuse("logs are named with -n only", USAGE),
         Err(cause) => return message::misuse(cause, USAGE),
     };
-    if let Some(flag) = ['r', 't'].into_iter().find(|flag| args.has(*flag)) {
-        return message::misuse(format_args!("-{flag} is not there yet"), USAGE);
+    if args.has('r') {
+        return message::misuse("-r is not there yet", USAGE);
     }
     message::set_verbose(args.has('v'));
     let (status, line) = run(&args).unwrap_or_else(|errors| {
@@ -70,6 +70,9 @@ fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
         if args.has('n') {
             let settings = Settings { account, log_time, largest_text: None };
             return dump::run(&config.pflog, &args.operands, &settings);
+        }
+        if args.has('t') {
+            return check::run(&Target::new(&config)?, &account);
         }
         let settings = Settings { account, log_time, largest_text: Some(config.outbox_max / 4) };
         ship(&config, &settings, args.has('q'))

@@ -23,6 +23,9 @@ use crate::{failure, hex, part};
 /// that its refusal is not lost in a connection that it closes. Shorter ones do not wait for that.
 const EXPECT: u64 = 1 << 20;
 
+/// Most octets of a page that are read.
+const MAX_PAGE: u64 = 4096;
+
 /// How long each phase of a request may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -151,6 +154,24 @@ impl<'a> Poster<'a> {
         request.send(SendBody::from_reader(&mut body))
     }
 
+    /// Asks the server for a page, which is read up to 4096 octets.
+    ///
+    /// # Errors
+    /// There is no answer, or one with a status other than 200 to 299.
+    pub fn page(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let url = format!("{}{path}", origin(&self.target.url));
+        let object = without_password(&url);
+        let mut response = self.agent.get(&url).call().map_err(|error| self.error(&object, &error))?;
+        let (status, headers) = (response.status(), response.headers());
+        if !status.is_success() {
+            return Err(Error::new(object, failure::status_words(status, headers)));
+        }
+        let mut page = Vec::new();
+        let read = response.body_mut().as_reader().take(MAX_PAGE).read_to_end(&mut page);
+        read.map_err(|error| self.error(&object, &error.into()))?;
+        Ok(page)
+    }
+
     fn error(&self, object: &str, error: &ureq::Error) -> Error {
         let through = if self.target.proxy.is_empty() { "" } else { " (through PROXY)" };
         Error::new(object, failure::words(error) + through)
@@ -194,6 +215,13 @@ fn compress(mut octets: impl Read) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at.saturating_add(3));
+    let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#']));
+    url.get(..end.map_or(url.len(), |end| host.saturating_add(end))).unwrap_or(url)
+}
+
 /// A URL without what stands before the `@` of its host.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return String::new() };
@@ -215,6 +243,17 @@ mod tests {
             ("nothing", ""),
         ] {
             assert_eq!(without_password(url), expected);
+        }
+    }
+
+    #[test]
+    fn an_origin_is_what_comes_before_the_path() {
+        for (url, expected) in [
+            ("https://logs.example.net/upload", "https://logs.example.net"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+            ("https://logs.example.net?x=/", "https://logs.example.net"),
+        ] {
+            assert_eq!(origin(url), expected);
         }
     }
 

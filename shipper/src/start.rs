@@ -116,7 +116,11 @@ pub fn operand(name: &Path) -> Result<Log, Error> {
     Ok(Log { path: path.into(), file: standard(&std::io::stdin(), path)?, is_final: true })
 }
 
-fn standard(stream: &impl AsFd, name: &str) -> Result<File, Error> {
+/// A copy of a standard stream's descriptor.
+///
+/// # Errors
+/// It is closed.
+pub fn standard(stream: &impl AsFd, name: &str) -> Result<File, Error> {
     let copy = stream.as_fd().try_clone_to_owned();
     copy.map(File::from).map_err(|error| Error::new(name, reason(&error)))
 }

@@ -249,6 +249,51 @@ fn by_way_of_a_proxy() {
     assert_eq!(names(&machine, "outbox").len(), 1);
 }
 
+#[test]
+fn asks_whether_our_address_is_known() {
+    let (machine, server) = ready();
+    machine.write("log/pflog.0", log(30, 1));
+    machine.write("db/threatstop/lock/tsship", "");
+    let lock = fs::File::open(machine.path("db/threatstop/lock/tsship")).unwrap();
+    let _held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+    assert_status(&tsship(&machine, &[]), 2);
+    let before = machine.snapshot("db");
+    let output = tsship(&machine, &["-t"]);
+    assert_status(&output, 0);
+    let answer = "Your IP address: 127.0.0.1\nAddress is in the list of authorized hosts\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), answer);
+    assert!(output.stderr.is_empty(), "{}", words(&output));
+    let request = &server.requests()[0];
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/cgi-bin/validip.pl"));
+
+    let answers = |reply: Reply, printed: &str, cause: &str| {
+        server.set_behaviour(move |_| reply.clone());
+        let output = tsship(&machine, &["-t"]);
+        assert_status(&output, 1);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), printed);
+        assert!(words(&output).contains(cause), "{cause}: {}", words(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1, "{}", words(&output));
+    };
+    let no = "Your IP address: 192.0.2.1\nAddress is not in the list of authorized hosts\n";
+    let cause = "does not say that our address is authorized; register the address with the service";
+    answers(Reply::Say(no.to_owned()), no, cause);
+    answers(Reply::Say("\u{1b}[2J\r\n".to_owned()), "\\x1b[2J\n", cause);
+    answers(Reply::Say(String::new()), "", cause);
+    answers(Reply::Say("x".repeat(100_000)), &format!("{}\n", "x".repeat(200)), cause);
+    answers(Reply::Status(404), "", "/cgi-bin/validip.pl: 404 Not Found");
+    answers(Reply::Redirect("https://elsewhere.example/".to_owned()), "", "302 Found: redirects are refused");
+    answers(Reply::LoseAnswer, "", "closed without an answer");
+
+    server.set_behaviour(|_| Reply::Accept);
+    let proxy = Proxy::start(Gate::Open).unwrap();
+    configure(&machine, &server, &format!("PROXY=http://{}", proxy.address()));
+    assert_status(&tsship(&machine, &["-t"]), 0);
+    assert_eq!(proxy.requests().len(), 1);
+    drop(server);
+    assert_status(&tsship(&machine, &["-t"]), 1);
+    assert_eq!(machine.snapshot("db"), before, "nothing is written");
+}
+
 /// A run whose standard error is a terminal, and what is on it afterwards.
 fn on_a_terminal(machine: &Machine) -> (i32, String) {
     let terminal = nix::pty::openpty(None, None).unwrap();
