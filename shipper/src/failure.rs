@@ -46,7 +46,7 @@ pub fn status_words(status: StatusCode, headers: &HeaderMap) -> String {
     };
     match (headers.get(header::LOCATION), headers.get(header::RETRY_AFTER)) {
         (Some(target), _) if status.is_redirection() => {
-            format!("{named}: redirects are refused, set url to {}", shown(target.as_bytes()))
+            format!("{named}: redirects are refused, this one to {}", shown(target.as_bytes()))
         }
         (_, Some(time)) => format!("{named}, retry after {}", shown(time.as_bytes())),
         _ => named,

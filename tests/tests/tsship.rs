@@ -130,7 +130,7 @@ fn a_server_that_is_down_loses_nothing() {
         (Reply::Status(429), "429 Too Many Requests"),
         (
             Reply::Redirect("https://elsewhere.example/".to_owned()),
-            "redirects are refused, set url to https://elsewhere.example/",
+            "redirects are refused, this one to https://elsewhere.example/",
         ),
         (Reply::CloseAfter(100), ""),
         (Reply::LoseAnswer, "closed without an answer"),
