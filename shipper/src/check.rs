@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::process::exit;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::privilege::Account;
 use common::{Error, Status, message, sandbox};
@@ -15,7 +15,7 @@ use crate::failure::shown;
 use crate::post::{LIMITS, Poster};
 use crate::process::{Child, Ended, Side, split};
 use crate::start;
-use crate::uploader::{self, Target};
+use crate::uploader::{self, PATIENCE, Target};
 
 /// The service's page about the address that asks.
 const PAGE: &str = "/cgi-bin/validip.pl";
@@ -54,7 +54,7 @@ pub fn run(target: &Target, account: &Account) -> Result<(Status, String), Error
 }
 
 fn answer_of(child: &mut Child) -> Result<bool, Ended> {
-    let deadline = Instant::now().checked_add(LIMITS.all.saturating_add(Duration::from_secs(30)));
+    let deadline = Instant::now().checked_add(LIMITS.all.saturating_add(PATIENCE));
     let mut answer = [0];
     child.receive(&mut answer, deadline)?;
     match (answer, child.end()) {

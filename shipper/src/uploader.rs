@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use common::config::Config;
 use common::privilege::{self, Account};
-use common::{Error, message, sandbox};
+use common::{Error, clock, message, sandbox};
 
 use crate::backoff;
 use crate::post::{LIMITS, Poster};
 use crate::process::{self, Child, Ended};
 use crate::text::Digest;
 
-/// How much longer the collector waits before it kills an uploader that has lost count of time.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How much longer than a request may take its parent waits before it kills a process that has lost
+/// count of time.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A question: the text's number among the inherited descriptors, its log's digest, and which part
 /// of it is to be posted.
@@ -139,6 +140,8 @@ pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account
 pub fn confine(account: &Account) -> Result<(), Error> {
     privilege::drop_to(account)?;
     process::restrain(None, None)?;
+    // The C library reads its time zone now: what is said of a certificate holds a date.
+    clock::date();
     // stdio: the texts, the socket to the collector, memory, a thread for the resolver. inet: socket,
     // connect, setsockopt. dns: getaddrinfo(3), which alone may read resolv.conf and hosts.
     sandbox::pledge("stdio inet dns")
