@@ -115,7 +115,7 @@ pub fn report_of(child: &mut Child, limit: Option<Duration>) -> Result<Report, E
     let mut octets = [0; report::LENGTH];
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let answer = child.send(&BEGIN).and_then(|()| child.receive(&mut octets, deadline));
-    match answer.map(|()| child.end()) {
+    match answer.map(|()| child.end_by(deadline)) {
         Ok(Ended::Exit(0)) => Report::decode(&octets).ok_or(Ended::Strange),
         Ok(ended) | Err(ended) => Err(ended),
     }

@@ -10,6 +10,7 @@ pub mod hex;
 pub mod ledger;
 pub mod logs;
 pub mod multipart;
+pub mod newsyslog;
 pub mod outbox;
 pub mod pcap;
 pub mod pflog;

@@ -316,7 +316,7 @@ fn what_is_missing_or_not_there_yet_is_named() {
         "{}",
         words(&output)
     );
-    for flag in ["-r", "-t", "-x"] {
+    for flag in ["-t", "-x"] {
         let output = tsship(&machine, &[flag]);
         assert_status(&output, 1);
         assert!(words(&output).contains("usage: tsship [-nqrtv] [-c file] [log ...]"), "{}", words(&output));
