@@ -19,7 +19,9 @@ pub struct Step {
     pub own: usize,
     /// How many calls it and its children have made, with this one.
     pub all: usize,
-    /// A child makes it.
+    /// The process that makes it.
+    pub process: u32,
+    /// It is a child.
     pub of_child: bool,
     /// It changes a file or directory, or sends something.
     pub writes: bool,
@@ -52,7 +54,7 @@ pub fn run(
         let of_child = *program.get_or_insert(request.thread) != request.thread;
         all += 1;
         own += usize::from(!of_child);
-        let fate = before(Step { own, all, of_child, writes: writes(request) });
+        let fate = before(Step { own, all, process: request.thread, of_child, writes: writes(request) });
         Ok(match fate {
             Fate::Go => Answer::Continue,
             Fate::Kill => Answer::Kill,
