@@ -202,6 +202,36 @@ fn every_line_of_newsyslog_conf() {
     }
 }
 
+/// A whole run between two of newsyslog's and pflogd's calls, wherever that is: each record once.
+#[test]
+fn between_any_two_steps_of_newsyslog() {
+    let place = Machine::new();
+    let server = LogServer::start(&place.path("etc")).unwrap();
+    for moment in 0.. {
+        let machine = Machine::new();
+        configure(&machine, &server, &server.url("/upload"));
+        let before = server.accepted().len();
+        let mut newsyslog = Newsyslog::new(&machine, Line { count: 4, compress: true, binary: true });
+        newsyslog.log(&pflog::record(host(), 0, START));
+        newsyslog.rotate();
+        while newsyslog.step() {}
+        newsyslog.log(&pflog::record(host(), 1, START));
+        newsyslog.flush();
+        newsyslog.log(&pflog::record(host(), 2, START));
+        newsyslog.rotate();
+        let is_over = (0..moment).any(|_| !newsyslog.step());
+        assert_eq!(tsship(&machine).status.code(), Some(0), "after {moment} steps");
+        while newsyslog.step() {}
+        assert!(matches!(tsship(&machine).status.code(), Some(0 | 2)), "after {moment} steps");
+        let texts = by_key(&server.accepted().split_off(before));
+        let found: Vec<String> = texts.values().flat_map(|(text, _)| stamps(text)).collect();
+        assert_eq!((found.len(), texts.len()), (3, 2), "after {moment} steps: {found:?}");
+        if is_over {
+            break;
+        }
+    }
+}
+
 /// Without flag B newsyslog writes a line of text into the log, at which pflogd gives up: what is before it is shipped.
 #[test]
 fn without_flag_b() {
