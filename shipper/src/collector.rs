@@ -12,24 +12,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use common::clock::date_at;
 use common::{Config, Error, Status, message};
 
 use crate::decoder;
 use crate::ledger::{Entry, Ledger};
+use crate::logs::Identity;
 use crate::outbox::{Draft, Name, Outbox, Text, surplus};
 use crate::process::{Child, Ended};
-use crate::report::{Ending, Report};
+use crate::report::Ending;
 use crate::text::Digest;
-
-/// How many logs the ledger may hold that were not seen in this run, if it is not known that they
-/// are gone.
-const MAX_ENTRIES: usize = 4096;
 
 /// A log on its way to a text.
 #[derive(Debug)]
 pub struct Decoding {
     /// The log's name, for messages.
     pub log: PathBuf,
+    /// What the next run knows it by.
+    pub file: Identity,
     /// The process that decodes it.
     pub decoder: Child,
     /// The text it writes.
@@ -46,16 +46,14 @@ pub struct Collector<'a> {
     ledger: Ledger,
     /// Texts that may be posted, with their numbers at the uploader.
     ready: BTreeMap<Text, u32>,
-    /// Digests of the rotated logs that were read.
+    /// Digests of the logs that are there.
     seen: BTreeSet<Digest>,
     /// Those among them that were spooled.
     spooled: BTreeSet<Digest>,
     /// The digest of the log that was read before.
     previous: Option<Digest>,
-    /// Whether the oldest log that was read had been spooled by an earlier run.
-    oldest_is_known: Option<bool>,
-    /// Whether every rotated log there is was read.
-    complete: bool,
+    /// Whether no log can have been deleted unseen.
+    is_continuous: bool,
     tally: Tally,
 }
 
@@ -104,28 +102,33 @@ impl std::fmt::Display for Tally {
 }
 
 impl<'a> Collector<'a> {
-    /// Takes up the spool. `waiting` are the texts of earlier runs that the uploader has, with their
-    /// numbers; `complete` says whether all rotated logs are on their way to this collector.
+    /// Takes up the spool. `known` are the logs that an earlier run read, by the ledger; `None` where
+    /// logs were named by hand, which says nothing about others. `waiting` are the texts of
+    /// earlier runs that the uploader has, with their numbers.
     ///
     /// # Errors
-    /// The outbox or the ledger cannot be read.
+    /// The outbox cannot be read.
     pub fn new(
         config: &'a Config,
         outbox: Outbox,
+        ledger: Ledger,
+        known: Option<&[Identity]>,
         waiting: Vec<(Text, u32)>,
-        complete: bool,
     ) -> Result<Collector<'a>, Error> {
-        let ledger = Ledger::load(&config.ledger_file())?;
+        let entries: Vec<&Entry> =
+            known.unwrap_or_default().iter().filter_map(|file| ledger.find(file)).collect();
+        let seen = entries.iter().map(|entry| entry.digest).collect();
+        // Logs without records are all the same, and so tell nothing.
+        let is_continuous = known.is_none() || ledger.is_new() || entries.iter().any(|entry| entry.last > 0);
         let mut collector = Collector {
             config,
             outbox,
             ledger,
             ready: waiting.into_iter().collect(),
-            seen: BTreeSet::new(),
+            seen,
             spooled: BTreeSet::new(),
             previous: None,
-            oldest_is_known: None,
-            complete,
+            is_continuous,
             tally: Tally::default(),
         };
         collector.repair()?;
@@ -139,9 +142,9 @@ impl<'a> Collector<'a> {
             self.ledger.rewrite().unwrap_or_else(|error| self.fail(error));
         }
         for (text, _) in self.outbox.list()? {
-            let name = text.name;
-            if !self.ledger.contains(&name.digest) {
-                let entry = Entry { digest: name.digest, records: 0, first: name.first, last: name.first };
+            let Name { first, digest } = text.name;
+            if self.ledger.get(&digest).is_none() {
+                let entry = Entry { digest, records: 0, first, last: first, file: Identity::default() };
                 if let Err(error) = self.ledger.append(entry) {
                     self.ready.remove(&text);
                     self.fail(error);
@@ -161,13 +164,17 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// To be called after the last `spool`: says that logs older than those were left, because they
-    /// are too many for one run, unless the oldest that was read is known: then they are no news.
-    pub fn mention_left(&mut self, left: usize) {
-        if left > 0 && self.oldest_is_known != Some(true) {
-            let cause = format!("the {left} oldest rotated logs are too many and may never be shipped");
-            self.fail(Error::new(self.config.pflog.display(), cause));
-        }
+    /// Says that logs before one that begins at `first` may have been deleted unseen: not one that is
+    /// there was spooled before. To be called before that one is: a run that is killed in between
+    /// says it again.
+    fn mention_gap(&mut self, first: u64) {
+        let before = self.ledger.last_before(first);
+        let from = before.map(|last| format!("after {} and ", date_at(last))).unwrap_or_default();
+        let cause = format!(
+            "what was logged {from}before {} may be lost: logs were deleted before they were read, unless there were none",
+            date_at(first)
+        );
+        self.fail(Error::new(self.config.pflog.display(), cause));
     }
 
     /// Says what went wrong; the run goes on, and fails in the end.
@@ -184,7 +191,6 @@ impl<'a> Collector<'a> {
         let report = match decoder::report_of(&mut decoding.decoder, Some(limit)) {
             Ok(report) => report,
             Err(ended) => {
-                self.complete = false;
                 if ended == Ended::Late && limit < decoder::LIMIT {
                     message::say(format!(
                         "{log}: waits for the next run, for this one has taken long enough"
@@ -199,14 +205,24 @@ impl<'a> Collector<'a> {
             message::say(format!("{log}: empty"));
             return self.discard(&decoding.draft);
         }
-        let is_known = self.ledger.contains(&report.digest);
-        self.oldest_is_known.get_or_insert(is_known);
+        let entry = Entry {
+            digest: report.digest,
+            records: report.records,
+            first: report.first.into(),
+            last: report.last.into(),
+            file: decoding.file,
+        };
+        let known = self.ledger.get(&report.digest).copied();
         self.seen.insert(report.digest);
         let previous = self.previous.replace(report.digest);
-        if is_known {
+        if let Some(known) = known {
+            self.is_continuous |= known.last > 0;
             // A log that is moved up while we look for logs is met again as the next older one.
             if self.spooled.contains(&report.digest) && previous != Some(report.digest) {
                 self.fail(Error::new(&log, "not shipped: has the digest of another log of this run"));
+            }
+            if known.last > 0 && entry.file.inode != 0 && entry.file != known.file {
+                self.ledger.append(entry).unwrap_or_else(|error| self.fail(error));
             }
             return self.discard(&decoding.draft);
         }
@@ -218,7 +234,11 @@ impl<'a> Collector<'a> {
             self.fail(Error::new(&log, "not shipped: not one of its records can be read"));
             return self.discard(&decoding.draft);
         }
-        match self.admit(&decoding, &report) {
+        if report.records > 0 && !self.is_continuous {
+            self.mention_gap(entry.first);
+            self.is_continuous = true;
+        }
+        match self.admit(&decoding, entry) {
             Ok(()) => message::say(format!("{log}: {} records, {}", report.records, report.ending)),
             Err(error) => self.fail(Error::new(&log, error)),
         }
@@ -226,24 +246,19 @@ impl<'a> Collector<'a> {
 
     /// Puts a text into the outbox and its log into the ledger. A log without records goes into
     /// the ledger only.
-    fn admit(&mut self, decoding: &Decoding, report: &Report) -> Result<(), Error> {
-        let name = Name { first: report.first.into(), digest: report.digest };
-        if report.records > 0 {
+    fn admit(&mut self, decoding: &Decoding, entry: Entry) -> Result<(), Error> {
+        let name = Name { first: entry.first, digest: entry.digest };
+        if entry.records > 0 {
             self.outbox.publish(&decoding.draft, &name)?;
         } else {
             self.outbox.discard(&decoding.draft)?;
         }
-        self.ledger.append(Entry {
-            digest: report.digest,
-            records: report.records,
-            first: report.first.into(),
-            last: report.last.into(),
-        })?;
-        if report.records > 0 {
-            self.spooled.insert(report.digest);
+        self.ledger.append(entry)?;
+        if entry.records > 0 {
+            self.spooled.insert(entry.digest);
             self.ready.insert(name.into(), decoding.number);
             self.tally.spooled = self.tally.spooled.saturating_add(1);
-            self.tally.records = self.tally.records.saturating_add(report.records);
+            self.tally.records = self.tally.records.saturating_add(entry.records);
             self.make_room()?;
         }
         Ok(())
@@ -282,9 +297,7 @@ impl<'a> Collector<'a> {
         let waiting: BTreeSet<Digest> =
             self.outbox.list()?.iter().map(|(text, _)| text.name.digest).collect();
         self.tally.waiting = waiting.len() as u64;
-        // Only with every log in sight is one that was not seen known to be gone.
-        let room = if self.complete && !self.seen.is_empty() { 0 } else { MAX_ENTRIES };
-        self.ledger.prune(room, |digest| self.seen.contains(digest) || waiting.contains(digest))
+        self.ledger.prune(|digest| self.seen.contains(digest) || waiting.contains(digest))
     }
 }
 

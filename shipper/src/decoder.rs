@@ -115,7 +115,7 @@ pub fn report_of(child: &mut Child, limit: Option<Duration>) -> Result<Report, E
     let mut octets = [0; report::LENGTH];
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let answer = child.send(&BEGIN).and_then(|()| child.receive(&mut octets, deadline));
-    match answer.map(|()| child.end()) {
+    match answer.map(|()| child.end_by(deadline)) {
         Ok(Ended::Exit(0)) => Report::decode(&octets).ok_or(Ended::Strange),
         Ok(ended) | Err(ended) => Err(ended),
     }
@@ -172,5 +172,16 @@ mod tests {
             }
         });
         assert_eq!(said(silent, Some(Duration::from_millis(1))), "took too long and was killed");
+        // One that stays after its report has no more time than one that sends none.
+        let stays = child(|mut socket| {
+            begun(&mut socket);
+            let _ = socket.write_all(&Report::empty().encode());
+            loop {
+                std::thread::sleep(LIMIT);
+            }
+        });
+        let began = Instant::now();
+        assert_eq!(said(stays, Some(Duration::from_millis(200))), "took too long and was killed");
+        assert!(began.elapsed() < Duration::from_secs(20), "newsyslog waits for a hook");
     }
 }

@@ -19,11 +19,11 @@ use crate::{logs, start};
 pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(Status, String), Error> {
     let mut failed = false;
     let logs = if operands.is_empty() {
-        let found = logs::rotated(pflog)?;
+        let found = logs::rotated(pflog, |_| false)?;
         failed = !found.problems.is_empty() || found.left > 0;
         found.problems.iter().for_each(message::warn);
         if found.left > 0 {
-            let cause = format!("the {} oldest rotated logs are too many; name them", found.left);
+            let cause = format!("the {} youngest rotated logs are too many; name them", found.left);
             message::warn(Error::new(pflog.display(), cause));
         }
         found.logs

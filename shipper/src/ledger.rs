@@ -1,8 +1,13 @@
 //! The ledger: which logs were spooled, one line each, so that no log is shipped twice.
 //!
-//! A line is `<sha256> <records> <first> <last>`: the digest of the log's uncompressed octets, its
-//! records, and the seconds since 1970 of its first and its last. Lines are appended, each written
-//! out before its log may leave the outbox; a run that is killed leaves at worst a torn last line.
+//! A line is `<sha256> <records> <first> <last> <inode> <size> <mtime>`: the digest of the log's
+//! uncompressed octets, its records, the seconds since 1970 of its first and its last, and the file
+//! in which it was read last, by which the next run knows it without reading it. Of several lines
+//! for one digest the last counts. Lines are appended, each written out before its log may leave the
+//! outbox; a run that is killed leaves at worst a torn last line.
+//!
+//! A log whose file is gone, or that was named by hand, is forgotten when a thousand others have
+//! been entered after it, so that neither a clock nor a run that did not see all logs decides.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,11 +20,19 @@ use common::replace::Replacement;
 use common::{Error, owner};
 
 use crate::hex;
+use crate::logs::Identity;
 use crate::text::Digest;
 
-/// How much of a ledger is read, in octets from its end, where the youngest lines are: some ten
-/// thousand logs, of which a disk has tens.
+/// How much of a ledger is read, in octets from its end, where the youngest lines are: some seven
+/// thousand lines, of which there are hundreds.
 const MAX_SIZE: u64 = 1024 * 1024;
+
+/// How many logs are remembered that are not to be seen any more: no fewer than there are numbers
+/// for rotated logs.
+const MAX_OTHERS: usize = 1024;
+
+/// How many lines that no longer count are left in the file.
+const MAX_OUTDATED: usize = 1024;
 
 /// A log that was spooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +43,16 @@ pub struct Entry {
     pub records: u64,
     /// When its first record was taken, in seconds since 1970.
     pub first: u64,
-    /// When its last record was taken.
+    /// When its last record was taken; 0 without records.
     pub last: u64,
+    /// The rotated log in which it was read.
+    pub file: Identity,
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {}", hex::show(&self.digest), self.records, self.first, self.last)
+        let Entry { digest, records, first, last, file: Identity { inode, size, mtime } } = self;
+        write!(f, "{} {records} {first} {last} {inode} {size} {mtime}", hex::show(digest))
     }
 }
 
@@ -69,7 +85,9 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let mut words = text.split(' ');
     let digest = hex::parse(words.next()?)?;
     let mut number = || words.next()?.parse().ok();
-    let entry = Entry { digest, records: number()?, first: number()?, last: number()? };
+    let (records, first, last) = (number()?, number()?, number()?);
+    let file = Identity { inode: number()?, size: number()?, mtime: words.next()?.parse().ok()? };
+    let entry = Entry { digest, records, first, last, file };
     // Only what is written here is taken: no sign, no leading zero, no further word.
     (entry.to_string() == text).then_some(entry)
 }
@@ -78,7 +96,10 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
+    /// One for each digest, those that were entered last at the end.
     entries: Vec<Entry>,
+    /// How many lines of the file no longer count.
+    outdated: usize,
     /// What is wrong with the file.
     fault: Option<String>,
     /// Whether a line can be appended to the file as it is.
@@ -105,7 +126,20 @@ impl Ledger {
             (false, _) => Some(format!("only its last {MAX_SIZE} octets are kept; logs may be sent again")),
         };
         let sound = there && !torn && fault.is_none();
-        Ok(Ledger { path: path.to_owned(), entries, fault, sound })
+        let lines = entries.len();
+        let mut known = BTreeSet::new();
+        let mut entries: Vec<Entry> =
+            entries.into_iter().rev().filter(|entry| known.insert(entry.digest)).collect();
+        entries.reverse();
+        let outdated = lines.saturating_sub(entries.len());
+        Ok(Ledger { path: path.to_owned(), entries, outdated, fault, sound })
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        let before = self.entries.len();
+        self.entries.retain(|other| other.digest != entry.digest);
+        self.outdated = self.outdated.saturating_add(before.saturating_sub(self.entries.len()));
+        self.entries.push(entry);
     }
 
     /// What is wrong with the file, until it is rewritten. The logs of what was left out are sent
@@ -114,9 +148,29 @@ impl Ledger {
         self.fault.as_deref()
     }
 
-    /// Whether the log with this digest was spooled.
-    pub fn contains(&self, digest: &Digest) -> bool {
-        self.entries.iter().any(|entry| entry.digest == *digest)
+    /// What is known of the log with this digest, if it was spooled.
+    pub fn get(&self, digest: &Digest) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.digest == *digest)
+    }
+
+    /// The log that was read in this file, if nobody has written to the file since.
+    pub fn find(&self, file: &Identity) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.file == *file && file.inode != 0)
+    }
+
+    /// When the last record was taken that was spooled from a rotated log, of those not younger than `time`.
+    /// `None` if there is none.
+    pub fn last_before(&self, time: u64) -> Option<u64> {
+        self.rotated().map(|entry| entry.last).filter(|last| *last <= time).max()
+    }
+
+    /// Whether no rotated log with records was ever spooled, as far as is known.
+    pub fn is_new(&self) -> bool {
+        self.rotated().next().is_none()
+    }
+
+    fn rotated(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.file.inode != 0 && entry.last > 0)
     }
 
     /// Enters a log, and makes sure that the line is on disk.
@@ -139,24 +193,22 @@ impl Ledger {
             })
             .map_err(|error| Error::io(&self.path, &error))?;
         self.sound = true;
-        self.entries.push(entry);
+        self.enter(entry);
         Ok(())
     }
 
-    /// Forgets logs that `keep` does not name, those with the oldest last record first, until no more
-    /// than `room` are left.
+    /// Forgets logs that `keep` does not name, those that were entered first, until no more than a
+    /// thousand are left; and writes the file anew where much of it no longer counts.
     ///
     /// # Errors
     /// The file cannot be replaced; the old one stays.
-    pub fn prune(&mut self, room: usize, keep: impl Fn(&Digest) -> bool) -> Result<(), Error> {
-        let others = self.entries.iter().filter(|entry| !keep(&entry.digest));
-        let mut gone: Vec<(u64, Digest)> = others.map(|entry| (entry.last, entry.digest)).collect();
-        gone.sort_unstable();
-        gone.truncate(self.entries.len().saturating_sub(room));
-        if gone.is_empty() {
+    pub fn prune(&mut self, keep: impl Fn(&Digest) -> bool) -> Result<(), Error> {
+        let others = self.entries.iter().filter(|entry| !keep(&entry.digest)).map(|entry| entry.digest);
+        let gone = others.clone().count().saturating_sub(MAX_OTHERS);
+        if gone == 0 && self.outdated <= MAX_OUTDATED {
             return Ok(());
         }
-        let gone: BTreeSet<Digest> = gone.into_iter().map(|(_, digest)| digest).collect();
+        let gone: BTreeSet<Digest> = others.take(gone).collect();
         self.entries.retain(|entry| !gone.contains(&entry.digest));
         self.rewrite()
     }
@@ -173,6 +225,7 @@ impl Ledger {
         new.commit()?;
         self.sound = true;
         self.fault = None;
+        self.outdated = 0;
         Ok(())
     }
 }
@@ -201,7 +254,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(octet: u8) -> Entry {
-        Entry { digest: [octet; 32], records: 1234, first: 1_790_000_000, last: 1_790_000_060 }
+        let file = Identity { inode: octet.into(), size: 600, mtime: 1_790_000_060_000_000_123 };
+        Entry { digest: [octet; 32], records: 1234, first: 1_790_000_000, last: 1_790_000_060, file }
+    }
+
+    fn knows(ledger: &Ledger, octet: u8) -> bool {
+        ledger.get(&[octet; 32]).is_some()
     }
 
     fn lines(octets: &[u8]) -> Vec<u8> {
@@ -257,10 +315,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), torn, "reading changes nothing");
         ledger.append(entry(4)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), lines(&[1, 2, 4]));
-        assert!(ledger.contains(&[4; 32]) && !ledger.contains(&[3; 32]));
-
-        ledger.prune(0, |digest| *digest != [1; 32]).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), lines(&[2, 4]));
+        assert!(knows(&ledger, 4) && !knows(&ledger, 3));
         std::fs::write(&path, [b"strange\n".to_vec(), lines(&[5])].concat()).unwrap();
         let mut ledger = Ledger::load(&path).unwrap();
         assert_eq!(ledger.fault(), Some("1 strange lines left out; logs may be sent again"));
@@ -271,20 +326,73 @@ mod tests {
     }
 
     #[test]
-    fn forgets_the_oldest_where_there_is_no_room() {
+    fn forgets_what_was_entered_first_beyond_a_thousand() {
         let path = scratch("room");
+        let digest = |number: usize| -> Digest {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_be_bytes());
+            digest
+        };
+        // The first is the youngest by its records: the clock does not decide.
+        let entries: Vec<Entry> = (0..MAX_OTHERS + 3)
+            .map(|number| Entry { digest: digest(number), last: 9999 - number as u64, ..entry(1) })
+            .collect();
+        let text: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+        std::fs::write(&path, &text).unwrap();
         let mut ledger = Ledger::load(&path).unwrap();
-        for (octet, last) in [(1, 30), (2, 10), (3, 20), (4, 40)] {
+        ledger.prune(|kept| [digest(0), digest(2), digest(4)].contains(kept)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "there is room for all");
+        ledger.prune(|kept| *kept == digest(1)).unwrap();
+        let left: Vec<Digest> = ledger.entries.iter().map(|entry| entry.digest).collect();
+        assert_eq!(left[..2], [digest(1), digest(3)]);
+        assert_eq!(left.len(), MAX_OTHERS + 1);
+        assert_eq!(Ledger::load(&path).unwrap().entries, ledger.entries);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_known_until_somebody_writes_to_it() {
+        let path = scratch("file");
+        let mut ledger = Ledger::load(&path).unwrap();
+        let Entry { file: plain, .. } = entry(1);
+        ledger.append(entry(1)).unwrap();
+        assert_eq!(ledger.find(&plain), Some(&entry(1)));
+        assert_eq!(ledger.find(&Identity { size: 601, ..plain }), None);
+        assert_eq!(ledger.find(&Identity { mtime: 0, ..plain }), None);
+        // gzip(1) makes another file of it: the last line counts, here and when it is read again.
+        let compressed = Entry { file: Identity { inode: 77, ..plain }, ..entry(1) };
+        ledger.append(compressed).unwrap();
+        for ledger in [&ledger, &Ledger::load(&path).unwrap()] {
+            assert_eq!((ledger.find(&plain), ledger.find(&compressed.file)), (None, Some(&compressed)));
+            assert_eq!((ledger.entries.len(), ledger.outdated), (1, 1));
+        }
+        // What was no file is not found as one.
+        ledger.append(Entry { file: Identity::default(), ..entry(2) }).unwrap();
+        assert_eq!(ledger.find(&Identity::default()), None);
+        // Lines that do not count are not kept for ever.
+        for _ in 0..MAX_OUTDATED {
+            ledger.enter(compressed);
+        }
+        ledger.prune(|_| true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+        assert_eq!(ledger.outdated, 0);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_last_record_before_a_time() {
+        let path = scratch("last");
+        let mut ledger = Ledger::load(&path).unwrap();
+        ledger.append(Entry { records: 0, first: 0, last: 0, ..entry(1) }).unwrap();
+        assert!(ledger.is_new() && ledger.last_before(u64::MAX).is_none());
+        for (octet, last) in [(2, 300), (3, 100), (4, 900)] {
             ledger.append(Entry { last, ..entry(octet) }).unwrap();
         }
-        ledger.prune(4, |_| false).unwrap();
-        assert_eq!(ledger.entries.len(), 4);
-        ledger.prune(2, |digest| *digest == [2; 32]).unwrap();
-        let left: Vec<u8> = ledger.entries.iter().map(|entry| entry.digest[0]).collect();
-        assert_eq!(left, [2, 4]);
-        assert_eq!(Ledger::load(&path).unwrap().entries, ledger.entries);
-        ledger.prune(0, |_| true).unwrap();
-        assert_eq!(ledger.entries.len(), 2, "what is to be kept needs no room");
+        // One that was named by hand belongs to no series.
+        ledger.append(Entry { last: 400, file: Identity::default(), ..entry(5) }).unwrap();
+        assert!(!ledger.is_new());
+        let before = [99, 100, 500, 900].map(|time| ledger.last_before(time));
+        assert_eq!(before, [None, Some(100), Some(300), Some(900)]);
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
@@ -295,7 +403,7 @@ mod tests {
         std::fs::write(&path, [head, b"\n".to_vec(), lines(&[1, 2])].concat()).unwrap();
         let mut ledger = Ledger::load(&path).unwrap();
         assert!(ledger.fault().unwrap().starts_with("only its last 1048576 octets"));
-        assert!(ledger.contains(&[1; 32]) && ledger.contains(&[2; 32]));
+        assert!(knows(&ledger, 1) && knows(&ledger, 2));
         ledger.rewrite().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), lines(&[1, 2]));
         assert_eq!(Ledger::load(&path).unwrap().fault(), None);

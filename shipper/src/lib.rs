@@ -13,6 +13,7 @@ pub mod hex;
 pub mod ledger;
 pub mod logs;
 pub mod multipart;
+pub mod newsyslog;
 pub mod outbox;
 pub mod part;
 pub mod pcap;

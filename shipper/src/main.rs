@@ -20,9 +20,10 @@ use nix::sys::stat::{Mode, umask};
 use shipper::backoff::{self, Backoff};
 use shipper::collector::Collector;
 use shipper::decoder::Settings;
+use shipper::ledger::Ledger;
 use shipper::outbox::Outbox;
 use shipper::uploader::Target;
-use shipper::{check, dump, logs, process, start};
+use shipper::{check, dump, logs, newsyslog, process, start};
 
 const USAGE: &str = "usage: tsship [-nqrtv] [-c file] [log ...]";
 
@@ -40,13 +41,15 @@ fn main() -> ExitCode {
             message::print(USAGE);
             return ExitCode::SUCCESS;
         }
-        Ok(args) if args.has('n') || args.operands.is_empty() => args,
-        Ok(_) => return message::misuse("logs are named with -n only", USAGE),
+        Ok(args) if args.has('r') && (args.has('n') || !args.operands.is_empty()) => {
+            return message::misuse("-r takes neither -n nor a log", USAGE);
+        }
+        Ok(args) if args.has('t') && !args.operands.is_empty() => {
+            return message::misuse("-t takes no log", USAGE);
+        }
+        Ok(args) => args,
         Err(cause) => return message::misuse(cause, USAGE),
     };
-    if args.has('r') {
-        return message::misuse("-r is not there yet", USAGE);
-    }
     message::set_verbose(args.has('v'));
     let (status, line) = run(&args).unwrap_or_else(|errors| {
         errors.iter().for_each(message::warn);
@@ -75,7 +78,9 @@ fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
             return check::run(&Target::new(&config)?, &account);
         }
         let settings = Settings { account, log_time, largest_text: Some(config.outbox_max / 4) };
-        ship(&config, &settings, args.has('q'))
+        // Before the lock is taken, for newsyslog runs `tsship -q`.
+        let unrotated = if args.has('r') { newsyslog::rotate(&config.pflog) } else { Vec::new() };
+        ship(&config, &settings, args, unrotated)
     });
     result.map_err(|error| vec![error])
 }
@@ -93,47 +98,58 @@ fn is_left_alone(config: &Config) -> bool {
     true
 }
 
-/// A run that ships, or with `only_spool` one that leaves the texts for the next.
-fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcome, Error> {
+/// A run that ships, or with `-q` one that leaves the texts for the next. `problems` are those
+/// that it has already.
+fn ship(
+    config: &Config,
+    settings: &Settings,
+    args: &Args,
+    mut problems: Vec<Error>,
+) -> Result<Outcome, Error> {
     // Only this run, in directories that nobody else can change.
     owner::check_directory(&config.spool_dir)?;
     let outbox = Outbox::new(config.outbox_dir(), config.rejected_dir())?;
     let Some(lock) = lock::take(&config.lock_file("tsship"))? else {
+        problems.iter().for_each(message::warn);
         message::say("another run is at work");
-        return Ok((Status::Nothing, "another run is at work".to_owned()));
+        let status = if problems.is_empty() { Status::Nothing } else { Status::Failed };
+        return Ok((status, "another run is at work".to_owned()));
     };
+    let only_spool = args.has('q');
     let until = if only_spool { Instant::now().checked_add(HOOK) } else { None };
 
     // What the children get is opened, then they are forked; each drops root and pledges by itself.
-    let mut problems: Vec<Error> = outbox.sweep().err().into_iter().collect();
+    problems.extend(outbox.sweep().err());
     let target = if only_spool || is_left_alone(config) {
         None
     } else {
         Target::new(config).map_err(|error| problems.push(error)).ok()
     };
-    let mut rotated = logs::rotated(&config.pflog)?;
-    let mut complete = rotated.is_complete();
-    problems.append(&mut rotated.problems);
-    rotated.logs.retain(|log| {
+    let ledger = Ledger::load(&config.ledger_file())?;
+    let mut found = if args.operands.is_empty() {
+        logs::rotated(&config.pflog, |file| ledger.find(file).is_some())?
+    } else {
+        start::named(&args.operands, &config.pflog)?
+    };
+    problems.append(&mut found.problems);
+    found.logs.retain(|log| {
         if !log.is_final {
             message::say(format!("{}: pflogd may still write to it", log.path.display()));
         }
         log.is_final
     });
-    let logs = rotated.logs.len();
-    let mut started = start::shipping(lock, &outbox, rotated.logs, settings, target.as_ref())?;
-    complete &= started.decodings.len() == logs;
+    let mut started = start::shipping(lock, &outbox, found.logs, settings, target.as_ref())?;
     problems.append(&mut started.problems);
 
     // rpath: read_dir, and open for fsync, ledger and backoff. wpath, cpath: these, rename, unlink.
     // proc: kill, for a child that takes too long.
-    let (ledger, backoff) = (config.ledger_file(), config.backoff_file());
+    let (ledger_file, backoff) = (config.ledger_file(), config.backoff_file());
     sandbox::unveil(&[
         (&config.spool_dir, "r"),
         (outbox.waiting(), "rwc"),
         (outbox.rejected(), "rwc"),
-        (&ledger, "rwc"),
-        (&temporary_name(&ledger), "rwc"),
+        (&ledger_file, "rwc"),
+        (&temporary_name(&ledger_file), "rwc"),
         (&backoff, "rwc"),
         (&temporary_name(&backoff), "rwc"),
     ])?;
@@ -142,11 +158,14 @@ fn ship(config: &Config, settings: &Settings, only_spool: bool) -> Result<Outcom
         message::say(note);
     }
 
-    let mut collector = Collector::new(config, outbox, started.waiting, complete)?;
+    let known = args.operands.is_empty().then_some(found.known.as_slice());
+    let mut collector = Collector::new(config, outbox, ledger, known, started.waiting)?;
     problems.iter().for_each(|problem| collector.fail(problem));
-    collector.mention(&rotated.foreign);
+    collector.mention(&found.foreign);
     started.decodings.into_iter().for_each(|decoding| collector.spool(decoding, until));
-    collector.mention_left(rotated.left);
+    if found.left > 0 {
+        message::say(format!("{} younger logs wait for the next run", found.left));
+    }
     if let Some(uploader) = started.uploader {
         collector.upload(uploader);
     }

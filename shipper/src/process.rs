@@ -198,7 +198,7 @@ impl Child {
         while !rest.is_empty() {
             let Some(socket) = &mut self.socket else { return Err(self.end()) };
             match read_until(socket, rest, deadline) {
-                Ok(Some(0)) | Err(_) => return Err(self.end()),
+                Ok(Some(0)) | Err(_) => return Err(self.end_by(deadline)),
                 Ok(Some(count)) => rest = rest.get_mut(count..).unwrap_or_default(),
                 Ok(None) => return Err(self.kill()),
             }
@@ -209,6 +209,12 @@ impl Child {
     /// Closes the socket, gives the child a moment to exit, and waits for it.
     pub fn end(&mut self) -> Ended {
         self.end_within(GRACE)
+    }
+
+    /// The same, but the moment ends with the deadline if there is one.
+    pub fn end_by(&mut self, deadline: Option<Instant>) -> Ended {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.end_within(left.map_or(GRACE, |left| left.min(GRACE)))
     }
 
     fn end_within(&mut self, grace: Duration) -> Ended {

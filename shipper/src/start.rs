@@ -3,6 +3,7 @@
 //! Each child inherits copies of all descriptors, and drops those that are not its own before its
 //! first step. No descriptor is passed later.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use common::error::reason;
 
 use crate::collector::Decoding;
 use crate::decoder::{self, Settings};
-use crate::logs::{self, Log};
+use crate::logs::{self, Identity, Log, Rotated};
 use crate::outbox::{Outbox, Text};
 use crate::process::{Child, Side, split};
 use crate::uploader::{self, Target};
@@ -65,17 +66,17 @@ pub fn shipping(
     for (number, log) in logs.into_iter().enumerate() {
         match outbox.draft(number) {
             Ok((draft, writer, reader)) => {
+                drafts.push((draft, enter(&mut texts, reader), log.identity));
                 jobs.push((log, writer));
-                drafts.push((draft, enter(&mut texts, reader)));
             }
             Err(error) => problems.push(Error::new(log.path.display(), format!("not shipped: {error}"))),
         }
     }
     let (decoders, (lock, drafts, texts)) = decoders(jobs, settings, (lock, drafts, texts));
     let mut decodings = Vec::new();
-    for ((log, decoder), (draft, number)) in decoders.into_iter().zip(drafts) {
+    for ((log, decoder), (draft, number, file)) in decoders.into_iter().zip(drafts) {
         match decoder {
-            Ok(decoder) => decodings.push(Decoding { log, decoder, draft, number }),
+            Ok(decoder) => decodings.push(Decoding { log, file, decoder, draft, number }),
             Err(error) => {
                 problems.push(Error::new(log.display(), format!("not shipped: {error}")));
                 problems.extend(outbox.discard(&draft).err());
@@ -104,6 +105,30 @@ pub fn printing(logs: Vec<Log>, settings: &Settings) -> Result<Vec<(PathBuf, Chi
     decoders.into_iter().map(|(log, decoder)| Ok((log, decoder?))).collect()
 }
 
+/// The logs that were named by hand. One that is still written to is a problem, as is one that
+/// cannot be opened.
+///
+/// # Errors
+/// They are too many for one run.
+pub fn named(names: &[OsString], pflog: &Path) -> Result<Rotated, Error> {
+    if let Some(name) = names.get(logs::MAX_LOGS) {
+        let cause = format!("one log too many; a run takes {}", logs::MAX_LOGS);
+        return Err(Error::new(Path::new(name).display(), cause));
+    }
+    let mut found = Rotated::default();
+    for name in names {
+        match operand(Path::new(name)) {
+            Ok(log) if logs::is_live(&log, pflog) => {
+                let cause = "not shipped: pflogd still writes to it; -r has it rotated";
+                found.problems.push(Error::new(log.path.display(), cause));
+            }
+            Ok(log) => found.logs.push(log),
+            Err(error) => found.problems.push(error),
+        }
+    }
+    Ok(found)
+}
+
 /// A log that was named by hand; `-` is standard input.
 ///
 /// # Errors
@@ -113,7 +138,8 @@ pub fn operand(name: &Path) -> Result<Log, Error> {
         return logs::named(name);
     }
     let path = "standard input";
-    Ok(Log { path: path.into(), file: standard(&std::io::stdin(), path)?, is_final: true })
+    let file = standard(&std::io::stdin(), path)?;
+    Ok(Log { path: path.into(), file, identity: Identity::default(), is_final: true })
 }
 
 /// A copy of a standard stream's descriptor.

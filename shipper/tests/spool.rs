@@ -70,6 +70,12 @@ impl Place {
     fn ledger(&self) -> String {
         fs::read_to_string(self.0.join("spool/ledger")).unwrap()
     }
+
+    /// How many logs the ledger knows.
+    fn known(&self) -> usize {
+        let ledger = self.ledger();
+        ledger.lines().map(|line| &line[..64]).collect::<std::collections::HashSet<_>>().len()
+    }
 }
 
 impl Drop for Place {
@@ -127,7 +133,7 @@ fn each_log_is_spooled_once_whatever_its_name() {
     assert_eq!(text, line(1000) + &line(1001));
     let ledger = place.ledger();
     assert_eq!(ledger.lines().count(), 2);
-    assert!(ledger.starts_with(&format!("{} 2 1000 1001\n", &names[0][11..])));
+    assert!(ledger.starts_with(&format!("{} 2 1000 1001 ", &names[0][11..])));
     for name in ["spool/ledger", &format!("spool/outbox/{}", names[0])] {
         assert_eq!(fs::metadata(place.0.join(name)).unwrap().mode() & 0o7777, 0o600);
     }
@@ -143,13 +149,124 @@ fn each_log_is_spooled_once_whatever_its_name() {
     place.rotate("pflog.0.gz", &gzip(&log(&[])));
     assert_eq!(place.run(&["-q"]), nothing());
     assert_eq!(place.names("spool/outbox"), names);
-    assert_eq!(place.ledger().lines().count(), 3);
-    // The oldest is gone, and so is what was posted: the ledger forgets the one, not the other.
+    assert_eq!(place.known(), 3);
+    // What was read as it is now need not be read again, and nothing is written.
+    let ledger = place.ledger();
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert_eq!(place.ledger(), ledger);
+    // The oldest is gone, and so is what was posted; should it come back, it is known.
     fs::remove_file(place.0.join("log/pflog.2.gz")).unwrap();
     names.iter().for_each(|name| fs::remove_file(place.0.join("spool/outbox").join(name)).unwrap());
     assert_eq!(place.run(&["-q"]), nothing());
-    assert!(!place.ledger().contains(&names[0][11..]) && place.ledger().contains(&names[1][11..]));
+    place.rotate("pflog.3", &old);
+    assert_eq!(place.run(&["-q"]), nothing());
     assert!(place.names("spool/outbox").is_empty());
+}
+
+#[test]
+fn a_log_is_known_by_its_file_only_as_long_as_the_ledger_knows_it() {
+    let place = Place::new("file");
+    place.rotate("pflog.1", &log(&[1]));
+    assert_eq!(place.run(&["-q"]).0, 0);
+    // To show that it is not read again, it gets another content that it cannot get by itself.
+    let path = place.0.join("log/pflog.1");
+    let mtime = fs::metadata(&path).unwrap().modified().unwrap();
+    place.rotate("pflog.1", &log(&[9]));
+    fs::File::options().write(true).open(&path).unwrap().set_modified(mtime).unwrap();
+    assert_eq!(place.run(&["-q"]), nothing());
+    assert_eq!(place.names("spool/outbox").len(), 1);
+    // Without the ledger everything is read.
+    fs::remove_file(place.0.join("spool/ledger")).unwrap();
+    assert_eq!(place.run(&["-q"]).0, 0);
+    assert_eq!(place.names("spool/outbox").len(), 2);
+    // A file that was written to is another.
+    place.rotate("pflog.1", &log(&[1, 2]));
+    place.rotate("pflog.2", &log(&[1]));
+    assert_eq!(place.run(&["-q"]).0, 0);
+    assert_eq!(place.names("spool/outbox").len(), 3);
+}
+
+#[test]
+fn logs_that_were_deleted_unseen_are_said_as_a_span_of_time() {
+    let place = Place::new("gap");
+    let said = |from: &str, to: &str| {
+        let pflog = place.0.join("log/pflog");
+        format!(
+            "tsship: {}: what was logged {from}before {to} may be lost: logs were deleted before they were \
+             read, unless there were none\n",
+            pflog.display()
+        )
+    };
+    let at = |second| format!("Thu Jan  1 00:{:02}:{:02} UTC 1970", second / 60, second % 60);
+    // The first logs that are ever seen follow no others.
+    place.rotate("pflog.1", &log(&[300, 310]));
+    place.rotate("pflog.0", &log(&[320, 330]));
+    assert_eq!(place.run(&["-q"]), (0, String::new(), String::new()));
+    // As long as one of them is left, nothing is missing: here by its content only.
+    fs::remove_file(place.0.join("log/pflog.1")).unwrap();
+    place.rotate("pflog.1.gz", &gzip(&log(&[320, 330])));
+    place.rotate("pflog.0", &log(&[340]));
+    assert_eq!(place.run(&["-q"]), (0, String::new(), String::new()));
+    // A log without records is like any other such, and shows nothing.
+    fs::remove_file(place.0.join("log/pflog.1.gz")).unwrap();
+    place.rotate("pflog.2", &log(&[]));
+    place.rotate("pflog.1", &log(&[400, 410]));
+    place.rotate("pflog.0", &log(&[420]));
+    let gap = said(&format!("after {} and ", at(340)), &at(400));
+    assert_eq!(place.run(&["-q"]), (1, String::new(), gap));
+    assert_eq!(place.run(&["-q"]), nothing(), "said once");
+    // Nobody knows what was before when the clock was set back.
+    place.rotate("pflog.1", &log(&[5]));
+    place.rotate("pflog.0", &log(&[6]));
+    assert_eq!(place.run(&["-q"]), (1, String::new(), said("", &at(5))));
+    // What is named by hand is no sign of anything.
+    place.rotate("old", &log(&[370]));
+    assert_eq!(place.run(&["-q", "old"]), (0, String::new(), String::new()));
+    assert_eq!(place.names("spool/outbox").len(), 8);
+}
+
+#[test]
+fn logs_that_are_named_are_spooled_once() {
+    let place = Place::new("named");
+    place.rotate("a", &log(&[1]));
+    place.rotate("b.gz", &gzip(&log(&[2])));
+    place.rotate("pflog.0", &log(&[3]));
+    assert_eq!(place.run(&["-q", "a", "b.gz"]), (0, String::new(), String::new()));
+    assert_eq!(place.names("spool/outbox").len(), 2, "these and no others");
+    assert_eq!(place.run(&["-q", "b.gz", "a"]), nothing());
+    // A run over the rotated logs does not forget them, nor does their age.
+    assert_eq!(place.run(&["-q"]), (0, String::new(), String::new()));
+    assert_eq!(place.run(&["-q", "a", "b.gz"]), nothing());
+    assert_eq!(place.run(&["-q", "pflog.0"]), nothing());
+
+    let piped = |octets: &[u8]| {
+        let mut command = place.tsship(&["-q", "-"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(octets).unwrap();
+        said(child.wait_with_output().unwrap())
+    };
+    assert_eq!(piped(&log(&[2])), nothing());
+    assert_eq!(piped(&gzip(&log(&[4]))), (0, String::new(), String::new()));
+    assert_eq!(place.names("spool/outbox").len(), 4);
+    // What is still written to is not shipped, whatever it is called; the others are.
+    std::os::unix::fs::symlink("pflog", place.0.join("log/link")).unwrap();
+    place.rotate("c", &log(&[5]));
+    let (status, _, err) = place.run(&["-q", "pflog", "link", "missing", "c"]);
+    let live = "not shipped: pflogd still writes to it; -r has it rotated";
+    assert_eq!(
+        (status, err),
+        (
+            1,
+            format!(
+                "tsship: pflog: {live}\ntsship: link: {live}\ntsship: missing: No such file or directory\n"
+            )
+        )
+    );
+    assert_eq!(place.names("spool/outbox").len(), 5);
+    let many = vec!["a"; 65];
+    let (status, _, err) = place.run(&[&["-q"], many.as_slice()].concat());
+    assert_eq!((status, err.as_str()), (1, "tsship: a: one log too many; a run takes 64\n"));
 }
 
 #[test]
@@ -178,12 +295,12 @@ fn what_a_killed_run_left_is_repaired() {
     // Killed within the line.
     fs::write(place.0.join("spool/ledger"), &ledger[..70]).unwrap();
     assert_eq!(place.run(&["-q"]), nothing());
-    assert_eq!(place.ledger().lines().count(), 1);
+    assert_eq!(place.known(), 1);
     // Killed while the ledger was replaced.
     fs::write(place.0.join("spool/ledger.tmp"), "half").unwrap();
     place.rotate("pflog.1", &log(&[4]));
     assert_eq!(place.run(&["-q"]).0, 0);
-    assert_eq!(place.ledger().lines().count(), 2);
+    assert_eq!(place.known(), 2);
 }
 
 #[test]
@@ -203,6 +320,7 @@ fn a_damaged_log_is_said_once_and_what_is_before_is_kept() {
     assert_eq!(place.run(&["-q"]), nothing());
 
     // A cut-off last record is normal.
+    place.rotate("pflog.1", &damaged);
     let cut = log(&[10, 11]);
     place.rotate("pflog.0", &cut[..cut.len() - 1]);
     assert_eq!(place.run(&["-q"]), (0, String::new(), String::new()));
@@ -220,6 +338,7 @@ fn a_damaged_length_hides_no_records() {
     place.rotate("pflog.0", &damaged);
     let (status, _, err) = place.run(&["-q"]);
     assert!(status == 1 && err.contains("record 10 at octet 1068 is corrupt"), "{err}");
+    place.rotate("pflog.1", &damaged);
     // One that stays within the file swallows what is behind it.
     let mut swallows = log(&[8; 4]);
     swallows[24 + 8..][..4].copy_from_slice(&(100u32 + 116).to_le_bytes());
@@ -245,7 +364,7 @@ fn the_log_of_another_system_is_not_shipped_as_nonsense() {
         ] {
             assert!(err.contains(&format!("{}: {cause}\n", pflog.display())), "{err}");
         }
-        assert_eq!((place.names("spool/outbox").len(), place.ledger().lines().count()), (spooled, 1));
+        assert_eq!((place.names("spool/outbox").len(), place.known()), (spooled, 1));
     }
     // A few such records are said, once.
     place.rotate("pflog.1", &[log(&[5]), foreign[24..].to_vec()].concat());
@@ -256,24 +375,22 @@ fn the_log_of_another_system_is_not_shipped_as_nonsense() {
 }
 
 #[test]
-fn too_many_logs_are_said_while_the_oldest_that_is_read_is_news() {
+fn logs_that_are_too_many_for_one_run_are_taken_by_the_next() {
     let place = Place::new("many");
-    for number in 1..=66 {
-        place.rotate(&format!("pflog.{number}"), &log(&[number]));
+    for number in 1..=150 {
+        place.rotate(&format!("pflog.{number}"), &log(&[1000 - number]));
     }
-    let cause = "log/pflog: the 2 oldest rotated logs are too many and may never be shipped\n";
-    let (status, _, err) = place.run(&["-q"]);
-    assert!(status == 1 && err.ends_with(cause), "{err}");
-    assert_eq!(place.run(&["-q"]), nothing(), "said once");
+    for (spooled, left) in [(64, "86 younger logs wait for the next run\n"), (128, "22 younger"), (150, "")] {
+        let (status, out, err) = place.run(&["-qv"]);
+        assert!(status == 0 && err.is_empty() && out.contains(left), "{out}{err}");
+        let names = place.names("spool/outbox");
+        assert_eq!(names.len(), spooled);
+        assert!(names[0].starts_with("0000000850-"), "the oldest, which are deleted first");
+    }
+    assert_eq!(place.run(&["-q"]), nothing());
     let (status, out, err) = place.run(&["-n"]);
     assert_eq!((status, out.lines().count()), (1, 64));
-    assert!(err.ends_with("log/pflog: the 2 oldest rotated logs are too many; name them\n"), "{err}");
-    // Many rotations later not only the oldest are news.
-    for number in 1..=66 {
-        place.rotate(&format!("pflog.{number}"), &log(&[100 + number]));
-    }
-    let (status, _, err) = place.run(&["-q"]);
-    assert!(status == 1 && err.ends_with(cause), "{err}");
+    assert!(err.ends_with("log/pflog: the 86 youngest rotated logs are too many; name them\n"), "{err}");
 }
 
 #[test]
@@ -300,9 +417,7 @@ fn a_ledger_that_is_too_large_stops_nothing() {
     place.rotate("pflog.1", &log(&[1]));
     place.run(&["-q"]);
     let ledger = place.ledger();
-    // While a log cannot be read, nothing is known to be gone; still there is an end to it.
-    place.rotate("pflog.2", b"mail");
-    let old = |number: u32| format!("{number:064x} 1 5 {number}\n");
+    let old = |number: u32| format!("{number:064x} 1 5 {number} {number} 500 -7000000001\n");
     let many: String = (0..20_000).map(old).collect();
     fs::write(place.0.join("spool/ledger"), many + &ledger).unwrap();
     place.rotate("pflog.0", &log(&[2]));
@@ -310,7 +425,7 @@ fn a_ledger_that_is_too_large_stops_nothing() {
     assert!(status == 1 && err.contains("spool/ledger: only its last 1048576 octets are kept"), "{err}");
     assert_eq!(place.names("spool/outbox").len(), 2, "{err}");
     let pruned = place.ledger();
-    assert_eq!(pruned.lines().count(), 4096);
+    assert_eq!(pruned.lines().count(), 1024 + 2, "those that are there, and a thousand others");
     assert!(pruned.contains(&ledger) && pruned.contains(&old(19_999)) && !pruned.contains(&old(15_000)));
     let (_, _, err) = place.run(&["-q"]);
     assert!(!err.contains("spool/ledger"), "said once: {err}");
@@ -363,11 +478,6 @@ fn what_is_no_log_costs_no_other() {
     assert_eq!(status, 1);
     assert!(err.contains("pflog.1: not a pcap file") && err.contains("pflog.3.bz2: not gzip"), "{err}");
     assert_eq!(place.names("spool/outbox").len(), 2);
-    // While a log cannot be read, the ledger forgets nothing.
-    let before = place.ledger();
-    fs::remove_file(place.0.join("log/pflog.2")).unwrap();
-    place.run(&["-q"]);
-    assert_eq!(place.ledger(), before);
 }
 
 #[test]
@@ -443,7 +553,7 @@ fn misuse_and_missing_keys_are_named() {
     let (status, out, err) = place.run(&[]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.contains("tsship: device_id: not set") && err.contains("tsship: url: not set"), "{err}");
-    for arguments in [&["-x"][..], &["-q", "pflog.0"], &["-r"], &["-t"]] {
+    for arguments in [&["-x"][..], &["-r", "pflog.0"], &["-nr"], &["-t"]] {
         let (status, _, err) = place.run(arguments);
         assert_eq!(status, 1);
         assert!(err.ends_with("usage: tsship [-nqrtv] [-c file] [log ...]\n"), "{err}");

@@ -22,24 +22,31 @@ const OUR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
 /// since 1970): TCP SYN, UDP and ICMP echo requests.
 #[must_use]
 pub fn blocked(hosts: &[IpAddr], count: usize, start: u32) -> Vec<u8> {
-    let mut log = Vec::new();
-    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, SNAPLEN, 117] {
-        log.extend(u32::to_le_bytes(word));
-    }
+    let mut log = file_header();
     for (number, host) in hosts.iter().cycle().take(count).enumerate() {
-        let microseconds = number as u64 * 37_000;
-        let packet = packet(*host, number);
-        let length = u32::from(HEADER) + packet.len() as u32;
-        let kept = length.min(SNAPLEN);
-        for word in
-            [start + (microseconds / 1_000_000) as u32, (microseconds % 1_000_000) as u32, kept, length]
-        {
-            log.extend(word.to_le_bytes());
-        }
-        log.extend(pflog_header(*host));
-        log.extend(&packet[..(kept - u32::from(HEADER)) as usize]);
+        log.extend(record(*host, number, start));
     }
     log
+}
+
+/// What pflogd writes into a new log.
+#[must_use]
+pub fn file_header() -> Vec<u8> {
+    [0xa1b2_c3d4, 0x0004_0002, 0, 0, SNAPLEN, 117].map(u32::to_le_bytes).concat()
+}
+
+/// The record of the packet of this number.
+#[must_use]
+pub fn record(host: IpAddr, number: usize, start: u32) -> Vec<u8> {
+    let microseconds = number as u64 * 37_000;
+    let packet = packet(host, number);
+    let length = u32::from(HEADER) + packet.len() as u32;
+    let kept = length.min(SNAPLEN);
+    let (seconds, rest) = ((microseconds / 1_000_000) as u32, (microseconds % 1_000_000) as u32);
+    let mut record = [start + seconds, rest, kept, length].map(u32::to_le_bytes).concat();
+    record.extend(pflog_header(host));
+    record.extend(&packet[..(kept - u32::from(HEADER)) as usize]);
+    record
 }
 
 /// What newsyslog's gzip makes of a log.

@@ -9,21 +9,25 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-/// open(2) in all its forms, and the ioctls of group 'D'; to be sabotaged, every call that a program makes after its exec(2).
+/// open(2) in all its forms, and the ioctls of group 'D'; to be sabotaged, every call.
 pub fn watched(sabotage: Option<Sabotage>) -> Watched {
+    if sabotage.is_some() {
+        return every_call();
+    }
     let opens = [
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open,
         libc::SYS_openat,
         libc::SYS_openat2,
     ];
+    Watched { calls: opens.to_vec(), ioctl_group: b'D' }
+}
+
+/// Every call that a program makes after its exec(2), but no ioctl(2).
+pub(crate) fn every_call() -> Watched {
     // sendmsg(2) hands us the listener: nobody could answer it.
     let all = |call: &libc::c_long| ![libc::SYS_ioctl, libc::SYS_sendmsg, libc::SYS_execve].contains(call);
-    let calls = match sabotage {
-        None => opens.to_vec(),
-        Some(_) => (0..=LAST_CALL).filter(all).collect(),
-    };
-    Watched { calls, ioctl_group: b'D' }
+    Watched { calls: (0..=LAST_CALL).filter(all).collect(), ioctl_group: b'D' }
 }
 
 /// The last system call that programs may make: landlock_restrict_self(2), the same number on all newer architectures.
@@ -39,7 +43,7 @@ pub enum Sabotage {
 }
 
 /// Whether a call changes a file or a directory.
-fn writes(request: &Request) -> bool {
+pub(crate) fn writes(request: &Request) -> bool {
     let [_, _, flags, ..] = request.arguments;
     match request.number {
         libc::SYS_openat => flags as i32 & libc::O_CREAT != 0,
@@ -81,7 +85,7 @@ impl StandIn {
 
 impl Device {
     /// A device in front of that kernel.
-    pub fn new(shared: Shared) -> Result<Device, Refused> {
+    pub(super) fn new(shared: Shared) -> Result<Device, Refused> {
         Ok(Device { shared, read_only: StandIn::new()?, writable: StandIn::new()? })
     }
 

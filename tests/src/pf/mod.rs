@@ -15,15 +15,15 @@
 
 pub mod abi;
 mod addrs;
-mod device;
+pub(crate) mod device;
 mod entries;
 mod ioctl;
 mod kernel;
-mod memory;
+pub(crate) mod memory;
 mod program;
 mod ruleset;
 pub mod stats;
-mod supervise;
+pub(crate) mod supervise;
 
 pub use abi::Os;
 pub use entries::Prefix;
@@ -48,9 +48,8 @@ use supervise::Request;
 /// The call that replaces a table's addresses.
 const SWAP: &str = "DIOCRSETADDRS";
 
-/// How long [`Model::run`] lets a program run, and then waits for what it printed.
+/// How long [`Model::run`] lets a program run.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
-const AFTER_DEATH: Duration = Duration::from_secs(10);
 
 /// pf of one machine. Clones are the same machine; programs may run on it one after another or at once.
 #[derive(Clone, Debug)]
@@ -304,15 +303,7 @@ impl Model {
     /// Like [`Model::run`] with another time limit.
     pub fn run_within(&self, command: &mut Command, limit: Duration) -> Result<Output, Refused> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = self.supervise(command, Some(limit))?;
-        let stdout = supervise::read_all(running.child.stdout.take());
-        let stderr = supervise::read_all(running.child.stderr.take());
-        let status = running.child.wait().map_err(|error| Refused::Call("wait4", error))?;
-        // A pipe that a surviving child still holds is not waited for longer than this.
-        let stdout = stdout.recv_timeout(AFTER_DEATH).unwrap_or_default();
-        let stderr = stderr.recv_timeout(AFTER_DEATH).unwrap_or_default();
-        running.finish()?;
-        Ok(Output { status, stdout, stderr })
+        self.supervise(command, Some(limit))?.output()
     }
 
     /// Starts a program and returns at once; its pipes, its end and any time limit are the caller's.

@@ -12,7 +12,7 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 const AUDIT_ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const AUDIT_ARCH: u32 = 0xc000_00b7;
+
+/// How long what a program printed is waited for after its end.
+const AFTER_DEATH: Duration = Duration::from_secs(10);
 
 /// Why a program could not be run, or not to its end. Printed as one sentence.
 #[derive(Debug)]
@@ -95,6 +98,18 @@ pub struct Supervised {
 }
 
 impl Supervised {
+    /// Waits for the program's end and returns what it printed to its pipes. Errors: what was refused meanwhile.
+    pub(crate) fn output(mut self) -> Result<Output, Refused> {
+        let stdout = read_all(self.child.stdout.take());
+        let stderr = read_all(self.child.stderr.take());
+        let status = self.child.wait().map_err(|error| Refused::Call("wait4", error))?;
+        // A pipe that a surviving child still holds is not waited for longer than this.
+        let stdout = stdout.recv_timeout(AFTER_DEATH).unwrap_or_default();
+        let stderr = stderr.recv_timeout(AFTER_DEATH).unwrap_or_default();
+        self.finish()?;
+        Ok(Output { status, stdout, stderr })
+    }
+
     /// Ends the supervision; what is left of the program gets ENOSYS for its watched calls. Errors: what was refused meanwhile.
     pub fn finish(mut self) -> Result<(), Refused> {
         self.join()
@@ -448,7 +463,7 @@ fn respond(listener: &OwnedFd, id: u64, answer: Answer) -> Result<(), Refused> {
 }
 
 /// Everything a pipe gives until its end.
-pub(super) fn read_all(pipe: Option<impl Read + Send + 'static>) -> std::sync::mpsc::Receiver<Vec<u8>> {
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> std::sync::mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut all = Vec::new();
