@@ -2,11 +2,46 @@
 
 use crate::print::bytes::{array, u8_at, u32_at};
 
-/// Size of OpenBSD's `struct pfloghdr`, and the value of its first octet.
-const OPENBSD_LENGTH: u8 = 100;
-
-/// The smallest first octet OpenBSD's tcpdump takes for a pflog header.
+/// The smallest first octet that a tcpdump takes for a pflog header.
 const MIN_LENGTH: u8 = 45;
+
+/// Layouts of `struct pfloghdr`, told apart by the first octet of the header, which counts what it
+/// holds without the padding to a multiple of four.
+///
+/// | first octet | system |
+/// |---|---|
+/// | 49 | pf built without users: old pfSense and OPNsense |
+/// | 61 | FreeBSD to 12, NetBSD, DragonFly, macOS, old OpenBSD |
+/// | 68, 69, 72 | FreeBSD since 13, pfSense since 2.5: an identifier of the rule at the end |
+/// | 100 | OpenBSD since 4.9 |
+///
+/// What comes after the direction differs, and is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    system: System,
+    /// Where the direction is.
+    direction: usize,
+}
+
+impl Layout {
+    fn of(length: u8) -> Option<Layout> {
+        match length {
+            100 => Some(Layout { system: System::OpenBsd, direction: 60 }),
+            61..=72 => Some(Layout { system: System::FreeBsd, direction: 60 }),
+            49 => Some(Layout { system: System::FreeBsd, direction: 48 }),
+            _ => None,
+        }
+    }
+}
+
+/// Whose header it is; each system has a form of text of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// OpenBSD.
+    OpenBsd,
+    /// FreeBSD, and the others that use tcpdump.org's tcpdump.
+    FreeBsd,
+}
 
 /// Names of the reasons a packet was logged for, by number (`PFRES_NAMES`, `net/pfvar.h`).
 const REASONS: [&str; 17] = [
@@ -34,6 +69,8 @@ const REASONS: [&str; 17] = [
 /// The byte strings come from the capture: they end before their NUL and may hold anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
+    /// Whose header it is.
+    pub system: System,
     /// What follows the header.
     pub family: Family,
     /// Number of the rule in the main ruleset; `None` is the implicit default rule.
@@ -46,8 +83,8 @@ pub struct Header<'a> {
     pub action: u8,
     /// Why (`PFRES_MATCH`, ...).
     pub reason: u8,
-    /// Whether the packet was on its way out; pf's other directions all count as in.
-    pub outbound: bool,
+    /// Which way the packet went (`PF_INOUT`, `PF_IN`, `PF_OUT`).
+    pub direction: u8,
     /// The interface.
     pub ifname: &'a [u8],
 }
@@ -66,8 +103,8 @@ pub enum Family {
 /// Why a record is not a pflog header and a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// Fewer octets were captured than the header is long.
-    Short,
+    /// Fewer octets were captured than the header is long; whose it is, if that can be told.
+    Short(Option<System>),
     /// The length octet is smaller than any pflog header.
     BadLength(u8),
     /// The length octet is that of a header this program does not know.
@@ -97,26 +134,28 @@ impl Header<'_> {
 
 /// Splits a captured record into its pflog header and what was captured of the packet.
 pub fn parse(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), Error> {
-    let length = u8_at(bytes, 0).ok_or(Error::Short)?;
+    let length = u8_at(bytes, 0).ok_or(Error::Short(None))?;
     if length < MIN_LENGTH {
         return Err(Error::BadLength(length));
     }
-    if length != OPENBSD_LENGTH {
-        return Err(Error::UnknownLength(length));
-    }
-    let (header, packet) = bytes.split_at_checked(length.into()).ok_or(Error::Short)?;
-    openbsd(header).map(|header| (header, packet)).ok_or(Error::Short)
+    let layout = Layout::of(length).ok_or(Error::UnknownLength(length))?;
+    let short = Error::Short(Some(layout.system));
+    let padded = usize::from(length).next_multiple_of(4);
+    let (header, packet) = bytes.split_at_checked(padded).ok_or(short)?;
+    read(header, layout).map(|header| (header, packet)).ok_or(short)
 }
 
-/// OpenBSD's layout, unchanged from 7.4 to 7.8. The rule numbers are in network order; the uids, pids
-/// and the translated addresses from offset 44 and 64 on are not printed, so not read.
-fn openbsd(header: &[u8]) -> Option<Header<'_>> {
+/// What all layouts have in common, and the direction. The rule numbers are in network order; uids,
+/// pids and what follows the direction are not printed, so not read.
+fn read(header: &[u8], layout: Layout) -> Option<Header<'_>> {
     let number = |at| u32_at(header, at).map(|number| (number != u32::MAX).then_some(number));
     Some(Header {
-        family: match u8_at(header, 1)? {
-            2 => Family::V4,
-            24 => Family::V6,
-            other => Family::Other(other),
+        system: layout.system,
+        family: match (layout.system, u8_at(header, 1)?) {
+            (_, 2) => Family::V4,
+            // The number that IPv6 has on OpenBSD, FreeBSD and macOS; the file may come from any.
+            (System::OpenBsd, 24) | (System::FreeBsd, 24 | 28 | 30) => Family::V6,
+            (_, other) => Family::Other(other),
         },
         action: u8_at(header, 2)?,
         reason: u8_at(header, 3)?,
@@ -124,7 +163,7 @@ fn openbsd(header: &[u8]) -> Option<Header<'_>> {
         ruleset: before_nul(array::<16>(header, 20)?),
         rule: number(36)?,
         subrule: number(40)?,
-        outbound: u8_at(header, 60)? == 2,
+        direction: u8_at(header, layout.direction)?,
     })
 }
 
@@ -155,13 +194,14 @@ mod tests {
         assert_eq!(
             parsed,
             Header {
+                system: System::OpenBsd,
                 family: Family::V6,
                 rule: Some(7),
                 ruleset: b"sixteen-octets-x",
                 subrule: None,
                 action: 1,
                 reason: 16,
-                outbound: true,
+                direction: 2,
                 ifname: b"vio0",
             }
         );
@@ -174,7 +214,8 @@ mod tests {
     fn short_at_every_length() {
         let header = header();
         for len in 0..100 {
-            assert_eq!(parse(&header[..len]), Err(Error::Short), "{len}");
+            let system = (len > 0).then_some(System::OpenBsd);
+            assert_eq!(parse(&header[..len]), Err(Error::Short(system)), "{len}");
         }
         assert!(parse(&header).is_ok());
     }
@@ -184,10 +225,37 @@ mod tests {
         let mut record = [0; 256];
         for length in 0..=255 {
             record[0] = length;
-            match length {
-                0..=44 => assert_eq!(parse(&record), Err(Error::BadLength(length))),
-                100 => assert!(parse(&record).is_ok()),
-                _ => assert_eq!(parse(&record), Err(Error::UnknownLength(length))),
+            match (length, parse(&record)) {
+                (0..=44, parsed) => assert_eq!(parsed, Err(Error::BadLength(length))),
+                (100, parsed) => assert_eq!(parsed.unwrap().0.system, System::OpenBsd),
+                (49 | 61..=72, parsed) => {
+                    let (header, packet) = parsed.unwrap();
+                    assert_eq!(header.system, System::FreeBsd);
+                    assert_eq!(packet.len(), 256 - usize::from(length).next_multiple_of(4));
+                }
+                (_, parsed) => assert_eq!(parsed, Err(Error::UnknownLength(length))),
+            }
+        }
+    }
+
+    #[test]
+    fn freebsd_headers() {
+        for (length, padded, direction) in [(49, 52, 48), (61, 64, 60), (68, 68, 60), (69, 72, 60)] {
+            for (family, expected) in [
+                (2, Family::V4),
+                (24, Family::V6),
+                (28, Family::V6),
+                (30, Family::V6),
+                (10, Family::Other(10)),
+            ] {
+                let mut record = vec![0; padded];
+                record[0] = length;
+                record[1] = family;
+                record[direction] = 1;
+                assert_eq!(parse(&record[..padded - 1]), Err(Error::Short(Some(System::FreeBsd))));
+                record.push(0x45);
+                let (header, packet) = parse(&record).unwrap();
+                assert_eq!((header.family, header.direction, packet), (expected, 1, &[0x45][..]));
             }
         }
     }

@@ -183,14 +183,14 @@ mod tests {
 
     #[test]
     fn every_record_has_a_line() {
-        let plain = file(&[&packet(), b"", &[100; 99], &[61; 64], &[7; 64]]);
+        let plain = file(&[&packet(), b"", &[100; 99], &[60; 64], &[7; 64]]);
         let (text, summary) = decoded(&plain).unwrap();
         assert_eq!(
             text,
             "14:13:20.000000 rule 0/(match) block in on em0: 192.0.2.1 > 192.0.2.2: ip-proto-253 0\n\
              14:13:21.000001 [|pflog]\n\
              14:13:22.000002 [|pflog]\n\
-             14:13:23.000003 [pflog: unknown header length 61]\n\
+             14:13:23.000003 [pflog: unknown header length 60]\n\
              14:13:24.000004 [pflog: invalid header length!]\n"
         );
         assert_eq!((summary.records, summary.undecodable), (5, 4));

@@ -5,6 +5,7 @@ pub mod log_server;
 pub mod machine;
 pub mod name_server;
 pub mod newsyslog;
+pub mod packets;
 pub mod pf;
 pub mod pflog;
 pub mod policy_server;

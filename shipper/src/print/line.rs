@@ -129,6 +129,22 @@ impl<'a> Line<'a> {
         self
     }
 
+    /// Text from a capture as tcpdump.org's tcpdump writes it: what is not
+    /// printable as `^X`, with `M-` before it if the octet is above 127.
+    pub(crate) fn careted(&mut self, bytes: &[u8]) -> &mut Self {
+        for &byte in bytes {
+            if byte > 127 {
+                self.text("M-");
+            }
+            let byte = byte & 127;
+            match byte {
+                b' '..=b'~' => self.out.push(byte),
+                _ => self.out.extend_from_slice(&[b'^', byte ^ 64]),
+            }
+        }
+        self
+    }
+
     /// How long the buffer is now; for [`Line::cut_to`].
     pub(crate) fn mark(&self) -> usize {
         self.out.len()

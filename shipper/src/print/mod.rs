@@ -1,4 +1,5 @@
-//! The text of OpenBSD's `tcpdump -S -ner` for one logged packet.
+//! The text of OpenBSD's `tcpdump -S -ner` for one logged packet; of a packet that FreeBSD logged, that of
+//! tcpdump.org's (`freebsd/`).
 //!
 //! Every printer takes what was captured from its header on, which may be less than there was, and
 //! the length the layer below claims. What is missing is marked as tcpdump marks it: `[|tcp]`.
@@ -17,6 +18,7 @@
 //! parameter problem code 2), the header counts as cut off here.
 
 pub(crate) mod bytes;
+mod freebsd;
 mod icmp;
 mod icmp6;
 mod igmp;
@@ -29,13 +31,16 @@ mod tcp;
 mod tcpopt;
 mod udp;
 
-use crate::pflog::{Error, Family, Header, parse};
+use crate::pflog::{Error, Family, Header, System, parse};
 use line::Line;
 
 /// How many IP headers inside one another are followed: more than fit into an Ethernet frame.
 ///
 /// tcpdump has no limit. A packet of nothing but IP headers would use up the stack here.
 const MAX_NESTING: u32 = 75;
+
+/// The direction that OpenBSD's tcpdump calls `out`; all others are `in`.
+const PF_OUT: u8 = 2;
 
 /// Appends the text of one record, without its time stamp and without a newline.
 ///
@@ -53,10 +58,14 @@ pub fn packet(out: &mut Vec<u8>, captured: &[u8], len: u32) -> Result<(), Error>
             return Err(error);
         }
     };
-    rule(line, &header);
     // A length smaller than the header's is nonsense; tcpdump's arithmetic wraps, and so do its words.
     let header_len = captured.len().saturating_sub(packet.len());
     let len = len.wrapping_sub(u32::try_from(header_len).unwrap_or(u32::MAX));
+    if header.system == System::FreeBsd {
+        freebsd::packet(line, &header, packet, len);
+        return Ok(());
+    }
+    rule(line, &header);
     match header.family {
         Family::V4 => ip::print(line, packet, len, 0),
         Family::V6 => ip6::print(line, packet, len, 0),
@@ -69,7 +78,9 @@ pub fn packet(out: &mut Vec<u8>, captured: &[u8], len: u32) -> Result<(), Error>
 
 fn unknown(line: &mut Line<'_>, error: Error) {
     match error {
-        Error::Short => line.text("[|pflog]"),
+        // With the space before it that all marks have there.
+        Error::Short(Some(System::FreeBsd)) => line.text(" [|pflog]"),
+        Error::Short(_) => line.text("[|pflog]"),
         Error::BadLength(_) => line.text("[pflog: invalid header length!]"),
         Error::UnknownLength(length) => line.text("[pflog: unknown header length ").dec(length).text("]"),
     };
@@ -94,7 +105,7 @@ fn rule(line: &mut Line<'_>, header: &Header<'_>) {
         None => line.text("/(unkn ").dec(header.reason),
     };
     line.text(") ").text(header.action_name());
-    line.text(if header.outbound { " out on " } else { " in on " });
+    line.text(if header.direction == PF_OUT { " out on " } else { " in on " });
     line.escaped(header.ifname).text(": ");
 }
 

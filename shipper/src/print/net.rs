@@ -10,6 +10,7 @@ pub(crate) mod protocol {
     pub(crate) const TCP: u8 = 6;
     pub(crate) const UDP: u8 = 17;
     pub(crate) const IPV6: u8 = 41;
+    pub(crate) const GRE: u8 = 47;
     pub(crate) const ESP: u8 = 50;
     pub(crate) const AH: u8 = 51;
     pub(crate) const ICMP6: u8 = 58;
@@ -60,5 +61,16 @@ impl Net<'_> {
         line.text(".").dec(sport).text(" > ");
         self.dst.print(line);
         line.text(".").dec(dport);
+    }
+
+    /// `src.port > dst.port: ` if this is the header before that of `protocol`; behind another
+    /// one the addresses have been printed, and it is `port > port: `.
+    pub(crate) fn ends_if_next(self, line: &mut Line<'_>, protocol: u8, sport: u16, dport: u16) {
+        if self.protocol == protocol {
+            self.ends_with_ports(line, sport, dport);
+        } else {
+            line.dec(sport).text(" > ").dec(dport);
+        }
+        line.text(": ");
     }
 }
