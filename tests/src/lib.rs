@@ -1,5 +1,6 @@
 //! The test harness: a firewall's files and the real programs, a model of pf(4), a policy name server, a log server, and
 //! TLS in front of a server that has none.
+pub mod capture;
 pub mod fuzz;
 pub mod log_server;
 pub mod machine;

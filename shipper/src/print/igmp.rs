@@ -1,4 +1,4 @@
-//! IGMP (RFC 2236), as far as tcpdump knows it.
+//! IGMP (RFC 2236), multicast traceroute and PIM, as far as tcpdump knows them.
 
 use super::bytes::array;
 use super::line::Line;
@@ -28,12 +28,20 @@ pub(crate) fn print(line: &mut Line<'_>, bytes: &[u8], len: u32, net: Net<'_>) {
         }
         0x14 => {
             line.text("igmp pim");
+            pim(line, bytes);
         }
         0x16 => {
             line.text("igmp nreport ").addr4(&group);
         }
         0x17 => {
             line.text("igmp leave ").addr4(&group);
+        }
+        0x1e | 0x1f => {
+            line.text(if kind == 0x1e { "mresp " } else { "mtrace " });
+            if trace(line, bytes).is_none() {
+                line.text("[|igmp]");
+                return;
+            }
         }
         _ => {
             line.text("igmp-").dec(kind & 0xf);
@@ -48,4 +56,34 @@ pub(crate) fn print(line: &mut Line<'_>, bytes: &[u8], len: u32, net: Net<'_>) {
     if usize::try_from(len).is_ok_and(|len| bytes.len() < len) {
         line.text("[|igmp]");
     }
+}
+
+/// A question for the way that multicast takes, or the answer; `None` where it is cut off.
+fn trace(line: &mut Line<'_>, bytes: &[u8]) -> Option<()> {
+    let (src, dst, reply) = (array(bytes, 8)?, array(bytes, 12)?, array::<4>(bytes, 16)?);
+    // tcpdump takes the three octets of the number for the low ones of a little-endian word.
+    let [a, b, c, ttl] = *array(bytes, 20)?;
+    line.dec(u32::from_le_bytes([a, b, c, 0])).text(": ").addr4(src);
+    line.text(" to ").addr4(dst).text(" reply-to ").addr4(reply);
+    if reply[0] >> 4 == 0xe {
+        line.text(" with-ttl ").dec(ttl);
+    }
+    Some(())
+}
+
+/// The type of a PIM message, which tcpdump takes for one of version 1.
+pub(crate) fn pim(line: &mut Line<'_>, bytes: &[u8]) {
+    let Some(&kind) = bytes.get(1) else { return };
+    match kind {
+        0 => line.text(" Query"),
+        1 => line.text(" Register"),
+        2 => line.text(" Register-Stop"),
+        3 => line.text(" Join/Prune"),
+        4 => line.text(" RP-reachable"),
+        5 => line.text(" Assert"),
+        6 => line.text(" Graft"),
+        7 => line.text(" Graft-ACK"),
+        8 => line.text(" Mode"),
+        _ => line.text(" [type ").dec(kind).text("]"),
+    };
 }

@@ -3,7 +3,7 @@
 use super::bytes::{array, be16};
 use super::line::Line;
 use super::net::{Addr, Net, protocol};
-use super::{MAX_NESTING, icmp, igmp, ip6, ipsec, tcp, too_deep, udp};
+use super::{MAX_NESTING, carp, gre, icmp, igmp, ip6, ipsec, mobile, tcp, too_deep, udp};
 
 /// Octets of an IPv4 header without options.
 const HEADER: u32 = 20;
@@ -52,10 +52,23 @@ pub(crate) fn print(line: &mut Line<'_>, bytes: &[u8], length: u32, depth: u32) 
         match protocol {
             protocol::IPV4 => print(line, payload, len, depth + 1),
             protocol::IPV6 => ip6::print(line, payload, len, depth + 1),
+            protocol::MOBILE => mobile::print(line, payload, len),
+            protocol::CARP => carp::print(line, payload, len, header[8]),
+            protocol::GRE => {
+                net.ends(line);
+                line.text(": ");
+                gre::print(line, payload, len, depth);
+            }
             _ => upper(line, payload, len, net),
         }
-        if matches!(protocol, protocol::IPV4 | protocol::IPV6) {
-            line.text(" (encap)");
+        // Behind these, tcpdump prints nothing more of this header.
+        let encapsulation = match protocol {
+            protocol::IPV4 | protocol::IPV6 => " (encap)",
+            protocol::MOBILE => " (mobile encap)",
+            _ => "",
+        };
+        if !encapsulation.is_empty() {
+            line.text(encapsulation);
             return;
         }
     }

@@ -3,7 +3,7 @@
 use super::bytes::{array, be16, u8_at, u16_at, u32_at};
 use super::line::Line;
 use super::net::{Addr, Net, protocol};
-use super::{MAX_NESTING, icmp6, ip, ipsec, tcp, too_deep, udp};
+use super::{MAX_NESTING, carp, gre, icmp6, igmp, ip, ipsec, tcp, too_deep, udp};
 
 /// Octets of an IPv6 header.
 const HEADER: u32 = 40;
@@ -57,7 +57,8 @@ pub(crate) fn print(line: &mut Line<'_>, bytes: &[u8], length: u32, depth: u32) 
 /// The headers behind the first, up to one that is not an extension header or was not captured.
 fn headers(line: &mut Line<'_>, bytes: &[u8], len: u32, net: Net<'_>, depth: u32) {
     let mut next = net.protocol;
-    let mut at = HEADER as usize;
+    let (mut at, mut last) = (HEADER as usize, HEADER as usize);
+    let hop_limit = u8_at(bytes, 7).unwrap_or(0);
     if !matches!(next, protocol::TCP | protocol::UDP | protocol::AH | protocol::IPV4 | protocol::IPV6) {
         net.ends(line);
         line.text(": ");
@@ -85,6 +86,17 @@ fn headers(line: &mut Line<'_>, bytes: &[u8], len: u32, net: Net<'_>, depth: u32
                 line.text(" (encap)");
                 return;
             }
+            protocol::GRE => return gre::print(line, rest, len, depth),
+            protocol::PIM => {
+                line.text("PIM");
+                return igmp::pim(line, rest);
+            }
+            protocol::CARP => {
+                // tcpdump looks for it again, as far behind it as the last header was long.
+                carp::print(line, rest, len, hop_limit);
+                at = at.saturating_add(last);
+                continue;
+            }
             NO_NEXT_HEADER => {
                 line.text("no next header");
                 return;
@@ -98,7 +110,7 @@ fn headers(line: &mut Line<'_>, bytes: &[u8], len: u32, net: Net<'_>, depth: u32
         let (Some(header_len), Some(&following)) = (header_len, rest.first()) else {
             return;
         };
-        next = following;
+        (next, last) = (following, header_len);
         at = at.saturating_add(header_len);
     }
 }

@@ -11,14 +11,18 @@
 //! |---|---|
 //! | UDP to or from any port (DNS, NTP, SNMP, VXLAN, ...), WireGuard | `udp` and its length |
 //! | TCP port 179, 2049, 6633, 6653 (BGP, NFS, OpenFlow) | the TCP header alone |
-//! | IGMP carrying DVMRP, PIM or mtrace | the IGMP type alone |
-//! | GRE, EtherIP, OSPF, CARP, IGRP, pfsync, mobile IP; PIM over IPv6 | `ip-proto-N` and its length |
+//! | IGMP carrying DVMRP | the IGMP type alone |
+//! | GRE carrying Ethernet, MPLS, NSH, NHRP, CDP, ERSPAN or EoIP | `unknown-proto-` and the protocol |
+//! | GRE carrying PPP | `ppp` and its length |
+//! | EtherIP, OSPF, IGRP, pfsync | `ip-proto-N` and its length |
 //!
-//! Where tcpdump prints what lies in memory behind the capture (a cut ESP, AH or IPComp header, ICMP
-//! parameter problem code 2), the header counts as cut off here.
+//! Where tcpdump prints what lies in memory behind the capture (a cut ESP, AH, IPComp or mobile IP
+//! header, a cut mtrace, ICMP parameter problem code 2), the header counts as cut off here.
 
 pub(crate) mod bytes;
+mod carp;
 mod freebsd;
+mod gre;
 mod icmp;
 mod icmp6;
 mod igmp;
@@ -26,6 +30,7 @@ mod ip;
 mod ip6;
 mod ipsec;
 pub(crate) mod line;
+mod mobile;
 mod net;
 mod tcp;
 mod tcpopt;

@@ -13,8 +13,11 @@ pub(crate) mod protocol {
     pub(crate) const GRE: u8 = 47;
     pub(crate) const ESP: u8 = 50;
     pub(crate) const AH: u8 = 51;
+    pub(crate) const MOBILE: u8 = 55;
     pub(crate) const ICMP6: u8 = 58;
+    pub(crate) const PIM: u8 = 103;
     pub(crate) const IPCOMP: u8 = 108;
+    pub(crate) const CARP: u8 = 112;
 }
 
 /// An address in a packet.

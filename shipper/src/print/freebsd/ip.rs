@@ -15,6 +15,8 @@ const OFFSET_MASK: u16 = 0x1fff;
 /// Network disk, which tcpdump remembers.
 const ND: u8 = 77;
 const NO_NEXT_HEADER: u8 = 59;
+const DCCP: u8 = 33;
+const SCTP: u8 = 132;
 
 /// Prints the packet at the start of `bytes`, which its surroundings say is `length` octets long.
 pub(super) fn print(line: &mut Line<'_>, bytes: &[u8], length: u32, depth: u32) -> Printed {
@@ -79,7 +81,7 @@ pub(super) fn print(line: &mut Line<'_>, bytes: &[u8], length: u32, depth: u32) 
 
 /// Whether the printer of `protocol` prints the addresses itself, with its ports.
 pub(super) fn prints_addresses(protocol: u8) -> bool {
-    matches!(protocol, protocol::TCP | protocol::UDP)
+    matches!(protocol, protocol::TCP | protocol::UDP | DCCP | SCTP)
 }
 
 /// What an IP header says about the header behind it, and behind its extension headers.
@@ -126,6 +128,10 @@ impl Carried<'_> {
                 line.text("no next header");
             }
             other => {
+                if prints_addresses(other) && other == self.net.protocol {
+                    self.net.ends(line);
+                    line.text(": ");
+                }
                 line.text(" ip-proto-").dec(other).text(" ").dec(length);
             }
         }
