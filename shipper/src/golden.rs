@@ -1,4 +1,5 @@
-//! The captures in tests/fixtures/pflog against what OpenBSD's own tcpdump printed for them.
+//! The captures in tests/fixtures/pflog against what OpenBSD's own tcpdump, or for FreeBSD's headers
+//! tcpdump.org's, printed for them.
 
 use crate::clock::{Clock, Zone};
 use crate::pcap::End;
@@ -29,7 +30,8 @@ fn assert_equal(capture: &str, expected: &str) {
     assert_eq!(differing.len(), 0, "{capture}: lines that differ");
     assert_eq!(ours, theirs, "{capture}: number of lines");
     assert_eq!(summary.records, theirs.lines().count() as u64);
-    let unknown = theirs.lines().filter(|line| line.ends_with("[|pflog]")).count();
+    let unknown =
+        theirs.lines().filter(|line| line.contains("[|pflog]") || line.contains("[pflog: ")).count();
     assert_eq!(summary.undecodable, unknown as u64);
     assert!(matches!(summary.end, End::Clean));
 }
@@ -72,4 +74,15 @@ fn odd_packets() {
 #[test]
 fn edges_of_every_field() {
     assert_equal("edges.pcap.gz", "edges.txt");
+}
+
+#[test]
+fn random_packets() {
+    assert_equal("random160.pcap.gz", "random160.txt");
+    assert_equal("random1600.pcap.gz", "random1600.txt");
+}
+
+#[test]
+fn freebsd() {
+    assert_equal("freebsd.pcap.gz", "freebsd.txt");
 }

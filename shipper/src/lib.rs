@@ -9,6 +9,7 @@ pub mod collector;
 pub mod decoder;
 pub mod dump;
 pub mod failure;
+pub mod filterlog;
 pub mod hex;
 pub mod ledger;
 pub mod logs;

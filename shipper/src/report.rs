@@ -19,7 +19,7 @@ pub struct Report {
     pub digest: Digest,
     /// Records, each of which is a line of the text.
     pub records: u64,
-    /// Those among them that are no pflog records; their line says so.
+    /// Those among them that are no pflog records, or no lines of filterlog(8); their line says so.
     pub undecodable: u64,
     /// Those that are longer than the log's snap length.
     pub overlong: u64,
@@ -101,7 +101,7 @@ impl Report {
             faults.push(ending.to_string());
         }
         if *undecodable > 0 {
-            faults.push(format!("{undecodable} of {records} records have no pflog header that is known"));
+            faults.push(format!("{undecodable} of {records} records cannot be read"));
         }
         if *overlong > 0 {
             faults.push(format!("{overlong} of {records} records are longer than the snap length: damaged"));
@@ -204,7 +204,7 @@ mod tests {
             corrupt.faults(),
             [
                 "record 4 at octet 99 is corrupt; what follows is not read",
-                "1 of 3 records have no pflog header that is known",
+                "1 of 3 records cannot be read",
                 "2 of 3 records are longer than the snap length: damaged",
             ]
         );
