@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("tsig", tsig),
     ("pflog", pflog),
     ("packet", packet),
+    ("filterlog", filterlog),
 ];
 
 /// threatstop.conf(5): a configuration that is taken comes back from what it shows.
@@ -169,6 +170,20 @@ fn pflog(octets: &[u8]) {
         assert_eq!(lines as u64, summary.records);
     }
     assert!(text.iter().all(|octet| matches!(octet, b'\n' | b' '..=b'~')));
+}
+
+/// A line of filterlog(8): one that is taken is printable, and comes out of its log as it was.
+fn filterlog(octets: &[u8]) {
+    if shipper::filterlog::parse(octets).is_some() {
+        assert!(octets.iter().all(|octet| matches!(octet, b' '..=b'~')));
+        let log = [octets, b"\n"].concat();
+        let mut text = Vec::new();
+        let clock = shipper::clock::Clock::new(common::config::LogTime::Time, shipper::clock::Zone::Utc);
+        let summary =
+            shipper::text::decode(&log[..], &mut text, clock).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((text, summary.records, summary.undecodable), (log, 1, 0));
+    }
+    pflog(&[b"<6>1 ", octets].concat());
 }
 
 /// A packet behind a pflog header: one printable line.
