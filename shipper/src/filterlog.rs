@@ -149,7 +149,8 @@ fn seconds(clock: &[u8]) -> Option<u32> {
 /// Days in a year before a month's day; months count from 0, days from 1.
 fn in_year(year: u32, month: usize, day: u32) -> Option<u32> {
     const BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let leap = u32::from(month > 1 && days_before(year + 1) - days_before(year) == 366);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let leap = u32::from(month > 1 && is_leap);
     (1..=31).contains(&day).then_some(BEFORE.get(month)? + leap + day - 1)
 }
 
@@ -221,6 +222,7 @@ mod tests {
                 ("2026-11-21T23:48:44.123456+01:30", 1_795_299_524),
                 ("2024-02-29T00:00:00.1Z", 1_709_164_800),
                 ("2024-12-31T23:59:60-00:01", 1_735_689_660),
+                ("1970-01-01T00:00:00Z", 0),
             ] {
                 for data in ["-", "[meta sequenceId=\"4\"]"] {
                     let line = format!("<134>1 {stamp} fw filterlog 12345 - {data} {values}");

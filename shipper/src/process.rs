@@ -220,13 +220,16 @@ impl Child {
     fn end_within(&mut self, grace: Duration) -> Ended {
         self.socket = None;
         let deadline = Instant::now().checked_add(grace);
+        // Most have ended already, or are about to.
+        let mut nap = NAP / 32;
         loop {
             if let Some(ended) = self.ended {
                 return ended;
             }
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
-                    std::thread::sleep(NAP);
+                    std::thread::sleep(nap);
+                    nap = nap.saturating_mul(2).min(NAP);
                 }
                 Ok(WaitStatus::StillAlive) => return self.kill(),
                 Err(Errno::EINTR) => {}

@@ -45,18 +45,26 @@ impl<'a> Line<'a> {
         self.dec(number.unsigned_abs())
     }
 
-    fn decimal(&mut self, mut number: u64, width: usize) -> &mut Self {
+    /// Digits are made where they are appended: copies of known length, where a loop over a buffer would
+    /// have the processor wait for its own bytes.
+    fn decimal(&mut self, number: u64, width: usize) -> &mut Self {
+        const GROUP: u64 = 10_000;
         let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
-        let len = digits.max(width).min(20);
-        let mut text = [b'0'; 20];
-        for slot in text.iter_mut().take(len).rev() {
-            *slot = b'0' + (number % 10) as u8;
-            number /= 10;
+        for _ in digits..width.min(20) {
+            self.out.push(b'0');
         }
-        // A copy of fixed length takes no call, either.
-        let end = self.out.len() + len;
-        self.out.extend_from_slice(&text);
-        self.out.truncate(end);
+        if number >= GROUP {
+            self.decimal(number / GROUP, 1);
+        }
+        let group = (number % GROUP) as u16;
+        let [a, b, c, d] =
+            [group / 1000, group / 100 % 10, group / 10 % 10, group % 10].map(|digit| b'0' + digit as u8);
+        match digits {
+            1 => self.out.push(d),
+            2 => self.out.extend_from_slice(&[c, d]),
+            3 => self.out.extend_from_slice(&[b, c, d]),
+            _ => self.out.extend_from_slice(&[a, b, c, d]),
+        }
         self
     }
 
