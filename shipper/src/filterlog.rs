@@ -151,7 +151,8 @@ fn in_year(year: u32, month: usize, day: u32) -> Option<u32> {
     const BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
     let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let leap = u32::from(month > 1 && is_leap);
-    (1..=31).contains(&day).then_some(BEFORE.get(month)? + leap + day - 1)
+    let before = day.checked_sub(1).filter(|&before| before < 31)?;
+    Some(BEFORE.get(month)? + leap + before)
 }
 
 /// Days from 1970 to the beginning of a year, at least 1970.
@@ -248,6 +249,7 @@ mod tests {
         for (from, to) in [
             ("filterlog", "sshd"),
             ("Nov 30", "Nov 32"),
+            ("Nov 30", "Nov  0"),
             ("Nov 30", "Nuv 30"),
             ("01:01:01", "24:01:01"),
             ("[77]", "[x]"),

@@ -15,7 +15,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Random {
 
     /// A number from 0 to `end - 1`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.number() % end as u64) as usize
     }
 
     /// True once in `count` times.
@@ -43,7 +43,7 @@ impl Random {
         match self.below(4) {
             0 => self.pick(&[0, 1, 2, 3, 4, 8, 16, 32, 64, 127, 128, 254, 255]),
             1 => self.below(16) as u8,
-            _ => self.next() as u8,
+            _ => self.number() as u8,
         }
     }
 
@@ -96,9 +96,9 @@ fn v4(random: &mut Random, depth: usize) -> Vec<u8> {
     let tos = if random.one_in(2) { 0 } else { random.octet() };
     let fragment: u16 = match random.below(8) {
         0 => 0x2000,
-        1 => 0x2000 | random.next() as u16 & 0x1fff,
-        2 => random.next() as u16 & 0x1fff,
-        3 => random.next() as u16,
+        1 => 0x2000 | random.number() as u16 & 0x1fff,
+        2 => random.number() as u16 & 0x1fff,
+        3 => random.number() as u16,
         4 | 5 => 0x4000,
         _ => 0,
     };
@@ -152,7 +152,7 @@ fn v6(random: &mut Random, depth: usize) -> Vec<u8> {
         2 => u16::from_be_bytes(random.short()),
         _ => length,
     };
-    let mut first = random.next() as u32;
+    let mut first = random.number() as u32;
     if random.one_in(2) {
         first &= 0x000f_ffff;
     }
@@ -196,7 +196,8 @@ fn extended(random: &mut Random, depth: usize) -> (u8, Vec<u8>) {
         match kind {
             44 => {
                 header.push(0);
-                let field: u16 = if random.one_in(2) { random.below(2) as u16 } else { random.next() as u16 };
+                let field: u16 =
+                    if random.one_in(2) { random.below(2) as u16 } else { random.number() as u16 };
                 header.extend(field.to_be_bytes());
                 header.extend(random.octets(4));
             }
@@ -425,7 +426,7 @@ fn igmp(random: &mut Random) -> Vec<u8> {
 /// RFC 2784 and 2890, version 1 of RFC 2637, with the protocols that are met.
 fn gre(random: &mut Random, depth: usize) -> Vec<u8> {
     let flags = random.pick(&[0, 0, 0x2000, 0x1000, 0x3000, 0x8000, 0xb000, 0x4000, 0x2001, 0x3081, 0x0800]);
-    let flags: u16 = if random.one_in(8) { random.next() as u16 } else { flags };
+    let flags: u16 = if random.one_in(8) { random.number() as u16 } else { flags };
     let protocol: u16 = random.pick(&[0x0800, 0x0800, 0x86dd, 0x86dd, 0x880b, 0x6558, 0x8847, 0x1234]);
     let mut header = [flags.to_be_bytes(), protocol.to_be_bytes()].concat();
     for (bit, length) in [(0x8000 | 0x4000, 4), (0x2000, 4), (0x1000, 4)] {

@@ -28,7 +28,8 @@ pub fn bench(report: &mut Report) {
 
 /// A log of packets from as many hosts.
 fn log(records: usize) -> Vec<u8> {
-    let host = |n: u32| IpAddr::from(Ipv4Addr::from(n.wrapping_mul(2_654_435_761) % (223 << 24) | 1 << 24));
+    let host =
+        |n: u32| IpAddr::from(Ipv4Addr::from((n.wrapping_mul(2_654_435_761) % (223 << 24)) | (1 << 24)));
     let hosts: Vec<IpAddr> = (0..records as u32).map(host).collect();
     pflog::blocked(&hosts, records, START)
 }
