@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 /// How a run ended, and its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -46,6 +48,9 @@ pub fn init(program: &str) {
     let name = PROGRAM.get_or_init(|| name);
     // SAFETY: openlog keeps the pointer; it points into a static that is never changed or freed.
     unsafe { libc::openlog(name.as_ptr(), libc::LOG_PID | libc::LOG_NDELAY, libc::LOG_DAEMON) };
+    // Where syslog(3) stamps its lines itself, it would read the time zone's file at the end of the
+    // run, when no path is left.
+    clock::date();
 }
 
 /// Makes `say` print.
