@@ -45,6 +45,9 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     message::set_verbose(args.has('v'));
     // Whoever calls: the modes of files are those that the program gives.
     umask(Mode::from_bits_truncate(0o022));
+    // rpath: the configuration and the key. wpath cpath flock: the lock. getpw id: FETCH_USER.
+    // unveil: the paths, once they are known. inet dns: what is to come.
+    sandbox::pledge("stdio rpath wpath cpath inet dns flock getpw id unveil").map_err(failed)?;
 
     let path = args.value('c').map_or(Path::new(config::DEFAULT_PATH), Path::new);
     let wait = args.value('j').map_or(Ok(Duration::ZERO), |value| jitter::wait(value)).map_err(failed)?;
@@ -66,6 +69,9 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
         for (key, value) in config.effective() {
             message::say(format_args!("{key}=\"{value}\""));
         }
+        if let Some(note) = sandbox::note() {
+            message::say(format_args!("# {note}"));
+        }
         return Ok((Status::Changed, "the configuration is good".to_owned()));
     }
     // getpwnam(3) would need the promise getpw.
@@ -73,9 +79,12 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     let account = account.map_err(failed)?;
     let limits = Limits::default();
     limits.set_alarm();
+    // The servers' ports, and that of the resolver for answers that UDP is too small for.
+    let ports: Vec<u16> = config.dns_servers.iter().filter_map(|server| server.port).chain([53]).collect();
     if args.has('t') {
         privilege::drop_to(&account).map_err(failed)?;
         say_note();
+        sandbox::connect_to(&ports).map_err(failed)?;
         // No file at all. inet: sockets and their time limits. dns: the name of a server.
         sandbox::pledge("stdio inet dns").map_err(failed)?;
         return Ok(match check::run(&config, &credentials, limits) {
@@ -101,6 +110,7 @@ fn run(args: &Args) -> Result<(Status, String), Vec<Error>> {
     // From here on as nobody in particular, with the spool's policy and the network.
     privilege::drop_to(&account).map_err(failed)?;
     say_note();
+    sandbox::connect_to(&ports).map_err(failed)?;
     sandbox::unveil(&[(&config.policy_dir(), "rwc")]).map_err(failed)?;
     // rpath: the spool files of the last run. wpath cpath: the new ones, later. inet: sockets and
     // their time limits. dns: the name of a server.

@@ -65,12 +65,14 @@ fn run(args: &Args) -> Result<(Status, &'static str), Vec<Error>> {
         return Ok((Status::Nothing, busy));
     }
 
-    // What pledge forbids later: asking for addresses, routes and limits; opening the device and
-    // the spool.
+    // What no promise allows: asking for limits, addresses and routes.
     let (pf, limits) = open_pf(&config, !dry_run).map_err(one)?;
     let (protected, unseen) = protected::reasons(&config).map_err(one)?;
-    // With the fetcher's rights: opening a device does something, and the fetcher may have linked
-    // one there that it could not open itself.
+
+    // The spool is not among the paths, and so is opened before: rpath. With the fetcher's rights,
+    // id: opening a device does something, and the fetcher may have linked one there that it could
+    // not open itself. unveil: the paths.
+    sandbox::pledge("stdio rpath wpath cpath pf id unveil").map_err(one)?;
     let open = |table| (table, spool::open(&config.policy_file(table), fetcher.uid));
     let spools = privilege::with_rights_of(&fetcher, || Table::BOTH.map(open)).map_err(one)?;
 

@@ -68,7 +68,7 @@ fn answer_of(child: &mut Child) -> Result<bool, Ended> {
 /// The child, from its first step to its exit status: 0 if there was an answer, else 1 and it has
 /// said why.
 fn work(mut socket: File, mut out: File, target: &Target, account: &Account) -> i32 {
-    let asked = uploader::confine(account).and_then(|()| Poster::new(target, &LIMITS)?.page(PAGE));
+    let asked = uploader::confine(target, account).and_then(|()| Poster::new(target, &LIMITS)?.page(PAGE));
     let page = match asked {
         Ok(page) => page,
         Err(error) => {

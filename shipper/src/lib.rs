@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod part;
 pub mod pcap;
 pub mod pflog;
+pub mod ports;
 pub mod post;
 pub mod print;
 pub mod process;

@@ -58,9 +58,18 @@ fn main() -> ExitCode {
     message::finish(status, line)
 }
 
+/// What a run promises at first. rpath: configuration, logs. wpath, cpath, flock: the lock, the
+/// outbox. getpw, id: SHIP_USER and the children's limits. proc: the children. inet, dns: what the
+/// uploader is left with. unveil: the collector's paths.
+const EARLY: &str = "stdio rpath wpath cpath inet dns proc flock getpw id unveil";
+
 /// What all runs begin with: settings, and the account that children run as.
 fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
     umask(Mode::from_bits_truncate(0o077));
+    // newsyslog(8) runs before the first pledge: on Linux it could not leave our promises behind.
+    if !args.has('r') {
+        sandbox::pledge(EARLY).map_err(|error| vec![error])?;
+    }
     let path = args.value('c').map_or(Path::new(DEFAULT_PATH), Path::new);
     let config = Config::load(path)?;
     if !args.has('n') && !args.has('q') {
@@ -79,7 +88,11 @@ fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
         }
         let settings = Settings { account, log_time, largest_text: Some(config.outbox_max / 4) };
         // Before the lock is taken, for newsyslog runs `tsship -q`.
-        let unrotated = if args.has('r') { newsyslog::rotate(&config.pflog) } else { Vec::new() };
+        let mut unrotated = Vec::new();
+        if args.has('r') {
+            unrotated = newsyslog::rotate(&config.pflog);
+            sandbox::pledge(EARLY)?;
+        }
         ship(&config, &settings, args, unrotated)
     });
     result.map_err(|error| vec![error])
@@ -144,6 +157,7 @@ fn ship(
     // rpath: read_dir, and open for fsync, ledger and backoff. wpath, cpath: these, rename, unlink.
     // proc: kill, for a child that takes too long.
     let (ledger_file, backoff) = (config.ledger_file(), config.backoff_file());
+    sandbox::pledge("stdio rpath wpath cpath proc unveil")?;
     sandbox::unveil(&[
         (&config.spool_dir, "r"),
         (outbox.waiting(), "rwc"),

@@ -11,10 +11,10 @@ use common::config::Config;
 use common::privilege::{self, Account};
 use common::{Error, clock, message, sandbox};
 
-use crate::backoff;
 use crate::post::{LIMITS, Poster};
 use crate::process::{self, Child, Ended};
 use crate::text::Digest;
+use crate::{backoff, ports};
 
 /// How much longer than a request may take its parent waits before it kills a process that has lost
 /// count of time.
@@ -111,7 +111,7 @@ impl Target {
 /// The uploader's process, from its first step to its exit status: 0 when the collector has no more
 /// questions, else 1 and it has said why.
 pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account) -> i32 {
-    let poster = match confine(account).and_then(|()| Poster::new(target, &LIMITS)) {
+    let poster = match confine(target, account).and_then(|()| Poster::new(target, &LIMITS)) {
         Ok(poster) => poster,
         Err(error) => {
             message::warn(error);
@@ -137,9 +137,10 @@ pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account
 ///
 /// # Errors
 /// The system refuses.
-pub fn confine(account: &Account) -> Result<(), Error> {
+pub fn confine(target: &Target, account: &Account) -> Result<(), Error> {
     privilege::drop_to(account)?;
     process::restrain(None, None)?;
+    sandbox::connect_to(&ports::of(&target.url, &target.proxy))?;
     // The C library reads its time zone now: what is said of a certificate holds a date.
     clock::date();
     // stdio: the texts, the socket to the collector, memory, a thread for the resolver. inet: socket,
