@@ -17,13 +17,13 @@ pub mod abi;
 mod addrs;
 pub(crate) mod device;
 mod entries;
-mod ioctl;
+pub mod ioctl;
 mod kernel;
-pub(crate) mod memory;
+pub mod memory;
 mod program;
 mod ruleset;
 pub mod stats;
-pub(crate) mod supervise;
+pub mod supervise;
 
 pub use abi::Os;
 pub use entries::Prefix;

@@ -1,0 +1,181 @@
+//! Every row that was seen on OpenBSD 7.8: the same promises and the same call give the same verdict here, or the difference of the
+//! systems is stated.
+
+use super::Try;
+use super::Verdict::{self, Fails, Killed, Works};
+
+/// What OpenBSD says.
+const SEEN: &[(&str, &str, Verdict)] = &[
+    ("stdio rpath wpath cpath", "create", Works),
+    ("stdio rpath wpath cpath", "create_new", Works),
+    ("stdio rpath wpath cpath", "hard_link", Works),
+    ("stdio rpath wpath cpath", "remove_file", Works),
+    ("stdio rpath wpath cpath", "create_dir", Works),
+    ("stdio rpath wpath cpath", "rename", Works),
+    ("stdio wpath cpath", "rename", Killed),
+    ("stdio rpath wpath cpath", "set_permissions", Killed),
+    ("stdio rpath wpath cpath", "set_modified", Killed),
+    ("stdio rpath wpath cpath", "try_lock", Killed),
+    ("stdio rpath wpath cpath flock", "try_lock", Works),
+    ("stdio rpath", "metadata", Works),
+    ("stdio rpath", "symlink_metadata", Works),
+    ("stdio rpath", "read_dir", Works),
+    ("stdio rpath", "canonicalize", Works),
+    ("stdio rpath", "current_dir", Works),
+    ("stdio rpath", "sync_directory", Works),
+    ("stdio rpath", "open_nofollow", Works),
+    ("stdio", "openat", Killed),
+    ("stdio", "mmap_file", Works),
+    ("stdio", "thread", Works),
+    ("stdio", "clocks", Works),
+    ("stdio", "localtime", Works),
+    ("stdio", "hash_map", Works),
+    ("stdio", "umask", Works),
+    ("stdio", "alarm", Works),
+    ("stdio", "signal", Works),
+    ("stdio", "uname", Works),
+    ("stdio", "gethostname", Works),
+    ("stdio", "getresid", Works),
+    ("stdio", "is_terminal", Works),
+    ("stdio", "socketpair", Works),
+    ("stdio", "gzip", Works),
+    ("stdio", "panic", Works),
+    ("stdio", "memory", Works),
+    ("stdio", "window_size", Killed),
+    ("stdio inet", "connect", Works),
+    ("stdio", "read_timeout", Killed),
+    ("stdio inet", "resolve_numeric", Works),
+    ("stdio inet", "resolve_name", Killed),
+    ("stdio inet dns", "resolve_name", Works),
+    ("stdio", "getifaddrs", Killed),
+    ("stdio", "getpwnam", Killed),
+    ("stdio getpw", "getpwnam", Works),
+    ("stdio", "syslog", Works),
+    ("stdio", "syslog_without_openlog", Works),
+    ("stdio", "kill_another", Killed),
+    ("stdio proc", "kill_another", Works),
+    ("stdio", "setrlimit", Killed),
+    ("stdio", "become_root", Killed),
+    ("stdio id", "become_root", Fails(libc::EPERM)),
+    ("stdio pf", "DIOCRADDADDRS", Killed),
+    ("stdio pf", "DIOCRDELADDRS", Killed),
+    ("stdio pf", "DIOCRGETADDRS", Killed),
+    ("stdio pf", "DIOCRGETTABLES", Killed),
+    ("stdio pf", "DIOCRTSTADDRS", Killed),
+    ("stdio pf", "DIOCRGETASTATS", Killed),
+    ("stdio pf", "DIOCRDELTABLES", Killed),
+    ("stdio pf", "DIOCKILLSTATES", Killed),
+    ("stdio pf", "DIOCGETLIMIT", Killed),
+    ("stdio", "rustls", Works),
+    ("stdio", "open=/etc/resolv.conf", Killed),
+    ("stdio rpath", "unveil", Killed),
+];
+
+/// Where Linux differs, and why.
+const DIFFERENT: &[(&str, &str, Verdict, &str)] = &[
+    // /dev/null is no pf: the call reaches the driver, which does not know it. tsload's tests swap on a model.
+    ("stdio pf", "DIOCRADDTABLES", Fails(libc::ENOTTY), "there is no pf here, but the call is let through"),
+    ("stdio pf", "DIOCRSETADDRS", Fails(libc::ENOTTY), "as above"),
+    ("stdio pf", "DIOCRGETTSTATS", Fails(libc::ENOTTY), "as above"),
+    ("stdio", "DIOCRSETADDRS", Killed, "as above: without pf it is not"),
+    ("stdio", "parallelism", Killed, "std reads /proc and /sys for it; OpenBSD has a sysctl"),
+    ("stdio", "open=/dev/null", Killed, "a filter sees no names; OpenBSD 8.0 kills too"),
+    (
+        "stdio inet",
+        "getifaddrs",
+        Fails(libc::ENOSYS),
+        "netlink(7) is refused: nobody needs it, and it could do more",
+    ),
+    ("stdio", "current_exe", Killed, "a link in /proc, so it needs rpath; OpenBSD has a sysctl, and ps"),
+    ("stdio rpath", "current_exe", Works, "as above"),
+    ("stdio rpath wpath cpath", "fchown", Killed, "fattr and chown are promised by nobody here"),
+    (
+        "stdio proc",
+        "command",
+        Fails(libc::EPERM),
+        "the new process is killed: exec is promised by nobody here: a filter outlives execve(2)",
+    ),
+];
+
+/// Rows whose promises no process of the suite makes: the word itself is refused.
+const UNKNOWN: [&str; 8] = ["fattr", "chown", "exec", "ps", "route", "unix", "tmppath", "tty"];
+
+#[test]
+fn the_same_call_has_the_same_verdict_as_on_openbsd() {
+    let mut wrong = Vec::new();
+    let different = DIFFERENT.iter().map(|(promises, call, expected, _)| (promises, call, expected));
+    for (promises, call, expected) in SEEN.iter().map(|(a, b, c)| (a, b, c)).chain(different) {
+        let (verdict, said) = Try::new(promises, call).run();
+        if verdict != *expected {
+            wrong.push(format!("{promises}: {call}: {verdict:?} for {expected:?} {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn names_are_looked_up_after_unveil_locked_all_else() {
+    let look_up = Try { paths: "@=rwc", ..Try::new("stdio rpath wpath cpath inet dns", "resolve_name") };
+    assert_eq!(look_up.verdict(), Works);
+    assert_eq!(Try { call: "open=/etc/passwd", ..look_up }.verdict(), Fails(libc::EACCES));
+    assert_eq!(Try { call: "create_at=@/new", ..look_up }.verdict(), Works);
+    assert_eq!(Try { call: "create_at=/var/tmp/new", ..look_up }.verdict(), Fails(libc::EACCES));
+}
+
+#[test]
+fn promises_that_nobody_makes_are_no_words() {
+    for promise in UNKNOWN {
+        let error = common::sandbox::pledge(&format!("stdio {promise}")).unwrap_err().to_string();
+        assert_eq!(error, format!("pledge: {promise}: unknown promise"));
+    }
+}
+
+#[test]
+fn promises_only_shrink() {
+    assert_eq!(Try::new("stdio inet", "promise_more").verdict(), Fails(libc::EPERM));
+    assert_eq!(Try::new("stdio rpath inet / stdio rpath", "tcp_socket").verdict(), Killed);
+    assert_eq!(Try::new("stdio rpath inet / stdio inet", "metadata").verdict(), Killed);
+}
+
+#[test]
+fn opens_are_told_apart() {
+    for (promises, call, expected) in [
+        ("stdio wpath", "open=@/file", Killed),
+        ("stdio rpath", "open_for_writing=@/file", Killed),
+        ("stdio rpath wpath", "open_for_writing=@/file", Works),
+        ("stdio rpath wpath", "create_at=@/new", Killed),
+        ("stdio wpath cpath", "create_at=@/new", Works),
+        ("stdio rpath", "truncate", Killed),
+        ("stdio rpath wpath", "remove_file", Killed),
+        ("stdio wpath cpath", "hard_link", Killed),
+        ("stdio", "fstat", Works),
+    ] {
+        assert_eq!(Try::new(promises, call).verdict(), expected, "{promises}: {call}");
+    }
+}
+
+#[test]
+fn a_violation_is_named() {
+    let (verdict, said) = Try::new("stdio", "tcp_socket").run();
+    assert_eq!(verdict, Killed);
+    assert_eq!(
+        said,
+        format!("sandboxed: pledge: socket, system call {}, needs inet or dns\n", libc::SYS_socket)
+    );
+    let (verdict, said) = Try::new("stdio getpw", "mmap_executable").run();
+    assert_eq!(verdict, Killed);
+    assert_eq!(
+        said,
+        format!("sandboxed: pledge: mmap, system call {}, has forbidden arguments\n", libc::SYS_mmap)
+    );
+}
+
+#[test]
+fn ports_are_those_that_were_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (call, port) = (format!("connect_to={address}"), address.port().to_string());
+    assert_eq!(Try { ports: &port, ..Try::new("stdio inet", &call) }.verdict(), Works);
+    assert_eq!(Try { ports: "53", ..Try::new("stdio inet", &call) }.verdict(), Fails(libc::EACCES));
+    assert_eq!(Try { ports: "53", ..Try::new("stdio inet dns", &call) }.verdict(), Fails(libc::EACCES));
+}
