@@ -161,12 +161,12 @@ impl<const OPS: usize> PfrTstats<OPS> {
                 [self.packets, self.bytes].map(|both| both.map(|direction| of(&direction)));
             Traffic { packets, bytes }
         };
-        let [rules, _anchors] = self.refcnt;
+        let references = self.refcnt.map(|count| u64::try_from(count).unwrap_or(0));
         TableStats {
             name: self.table.name().to_vec(),
             flags: self.table.flags,
             count: u64::try_from(self.cnt).unwrap_or(0),
-            rules: u64::try_from(rules).unwrap_or(0),
+            rules: references.iter().sum(),
             blocked: count(0),
             passed: count(pass),
             matches: self.matches,
@@ -194,7 +194,7 @@ pub struct TableStats {
     pub flags: u32,
     /// Number of addresses.
     pub count: u64,
-    /// Number of rules that refer to it.
+    /// Number of rules that refer to it, and of anchors that have rules which do.
     pub rules: u64,
     /// What these rules blocked.
     pub blocked: Traffic,
@@ -427,6 +427,14 @@ mod tests {
         assert_eq!((openbsd[15], openbsd[38], openbsd[39], openbsd[40]), (1, 24, 128, 0));
         let freebsd = octets(&FreeBsd::addr(net, false));
         assert_eq!((freebsd[15], freebsd[16], freebsd[17], freebsd[18]), (1, 28, 128, 0));
+    }
+
+    /// A rule of an anchor that has no such table refers to the one of the main ruleset, which counts the anchor only.
+    #[test]
+    fn a_rule_of_an_anchor_is_a_rule() {
+        for (refcnt, rules) in [([0, 0], 0), ([2, 0], 2), ([0, 1], 1), ([2, 1], 3), ([-1, 0], 0)] {
+            assert_eq!(PfrTstats::<4> { refcnt, ..PfrTstats::EMPTY }.stats(2).rules, rules);
+        }
     }
 
     #[test]
