@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -17,6 +18,9 @@ use crate::pf::{Changes, Device, Refusal};
 use crate::protected::Reason;
 use crate::room::{self, Limits, Use};
 use crate::{spool, unloaded};
+
+/// The mode of a table file: the policy is nobody else's to read.
+const MODE: u32 = 0o600;
 
 /// What a run works with, all of it had before the sandbox.
 pub struct Run<'a, A: Abi> {
@@ -43,6 +47,8 @@ pub struct Plan {
     swap: bool,
     /// The file has to be replaced.
     write: bool,
+    /// What the file holds is worth keeping: it is another content, and not damaged.
+    keep: bool,
     /// The addresses in pf, but for the total.
     usage: Use,
     /// What is worth saying about it, once.
@@ -108,16 +114,18 @@ impl<A: Abi> Run<'_, A> {
         old: Option<Contents>,
         count: Option<u64>,
     ) -> Plan {
-        let write = old.as_ref() != Some(&contents);
+        let changed = old.as_ref() != Some(&contents);
+        let write = changed || !is_private(&self.config.table(table).file);
+        let keep = changed && old.is_some();
         let wanted = contents.len() as u64;
         let usage = Use { total: 0, table: 0, added: wanted, wanted };
-        let mut plan = Plan { table, contents, make: false, swap: false, write, usage, notes };
+        let mut plan = Plan { table, contents, make: false, swap: false, write, keep, usage, notes };
         if self.pf.is_none() {
             return plan;
         }
         plan.make = count.is_none();
         let marked = unloaded::is_marked(&self.config.unloaded_file(table));
-        plan.swap = self.force || write || marked || count != Some(wanted);
+        plan.swap = self.force || changed || marked || count != Some(wanted);
         // If the table holds what the file holds, what is added is what is not in the file; else it
         // may be everything.
         let known = old.filter(|old| !marked && count == Some(old.len() as u64));
@@ -208,8 +216,10 @@ impl<A: Abi> Run<'_, A> {
                 self.check_count(plan)?;
             }
         }
-        if let Some(new) = new {
-            new.commit_keeping_previous()?;
+        match new {
+            Some(new) if plan.keep => new.commit_keeping_previous()?,
+            Some(new) => new.commit()?,
+            None => {}
         }
         // Without pf the mark stays: the table does not hold what its file holds.
         if self.pf.is_some() { unloaded::clear(&mark) } else { Ok(()) }
@@ -218,7 +228,7 @@ impl<A: Abi> Run<'_, A> {
     /// The table's next file, on disk but not in its place.
     fn new_file(&self, plan: &Plan) -> Result<Replacement, Error> {
         let path = &self.config.table(plan.table).file;
-        let mut new = Replacement::create(path, 0o600)?;
+        let mut new = Replacement::create(path, MODE)?;
         plan.contents.write(&mut new).map_err(|error| Error::io(path, &error))?;
         new.sync()?;
         Ok(new)
@@ -337,6 +347,11 @@ fn read(path: &Path) -> Result<Option<Contents>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io(path, &error)),
     }
+}
+
+/// Whether a table file has its mode.
+fn is_private(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.mode() & 0o7777 == MODE)
 }
 
 fn summary(name: &str, contents: &Contents, changes: Changes) -> String {

@@ -411,6 +411,44 @@ fn goes_back_to_the_previous_policy_and_forth_again() {
     );
 }
 
+/// Nobody can go back to a file that was damaged, and what is in `.1` is good.
+#[test]
+fn a_damaged_file_does_not_take_the_place_of_the_previous_one() {
+    let (machine, model) = ready();
+    for policy in [hosts(91, 5), hosts(92, 5)] {
+        machine.spool(Block, policy);
+        assert_status(&tsload(&machine, &model, &[]), 0);
+    }
+    let (good, previous) = (machine.table_file(Block), "db/ThreatSTOP-Block.pftable.1");
+    let before = fs::read_to_string(machine.path(previous)).unwrap();
+    machine.write("db/ThreatSTOP-Block.pftable", "92.0.0.0\n92.0.");
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(machine.table_file(Block), good);
+    assert_eq!(fs::read_to_string(machine.path(previous)).unwrap(), before);
+}
+
+/// The policy is nobody else's to read. What pf holds is not touched for that, nor is `.1`.
+#[test]
+fn a_file_that_others_may_read_is_replaced() {
+    let (machine, model) = ready();
+    for policy in [hosts(91, 5), hosts(92, 5)] {
+        machine.spool(Block, policy);
+        assert_status(&tsload(&machine, &model, &[]), 0);
+    }
+    let file = machine.path("db/ThreatSTOP-Block.pftable");
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+    let previous = machine.path("db/ThreatSTOP-Block.pftable.1");
+    let rest = || (machine.table_file(Block), fs::read(&previous).unwrap(), swaps(&model));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_status(&tsload(&machine, &model, &["-n"]), 0);
+    assert_eq!(mode(), 0o644, "a dry run");
+    let before = rest();
+    assert_status(&tsload(&machine, &model, &[]), 0);
+    assert_eq!(mode(), 0o600);
+    assert_eq!(rest(), before);
+    assert_status(&tsload(&machine, &model, &[]), 2);
+}
+
 /// The file that tsadmin makes before pf.conf names it is empty: going back to that would open the network.
 #[test]
 fn does_not_go_back_to_blocking_nothing() {
