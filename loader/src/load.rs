@@ -51,6 +51,8 @@ pub struct Plan {
     keep: bool,
     /// The addresses in pf, but for the total.
     usage: Use,
+    /// What the table holds is not known: everything is taken to be added.
+    unknown: bool,
     /// What is worth saying about it, once.
     pub notes: Vec<String>,
 }
@@ -119,7 +121,8 @@ impl<A: Abi> Run<'_, A> {
         let keep = changed && old.is_some();
         let wanted = contents.len() as u64;
         let usage = Use { total: 0, table: 0, added: wanted, wanted };
-        let mut plan = Plan { table, contents, make: false, swap: false, write, keep, usage, notes };
+        let mut plan =
+            Plan { table, contents, make: false, swap: false, write, keep, usage, unknown: false, notes };
         if self.pf.is_none() {
             return plan;
         }
@@ -129,8 +132,9 @@ impl<A: Abi> Run<'_, A> {
         // If the table holds what the file holds, what is added is what is not in the file; else it
         // may be everything.
         let known = old.filter(|old| !marked && count == Some(old.len() as u64));
-        plan.usage.added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
         plan.usage.table = count.unwrap_or(0);
+        plan.unknown = known.is_none() && plan.usage.table > 0;
+        plan.usage.added = known.map_or(wanted, |old| room::additions(&plan.contents, &old));
         plan
     }
 
@@ -147,10 +151,17 @@ impl<A: Abi> Run<'_, A> {
             }
         };
         plans.retain(|plan| {
-            let usage = Use { total, ..plan.usage };
+            let mut usage = Use { total, ..plan.usage };
             // Without pf the file is for the next boot: then nothing else is there.
             if !plan.swap && self.pf.is_some() {
                 return true;
+            }
+            // The kernel can count what is new to it. That stalls it once more, so only now.
+            if plan.unknown
+                && room::refusal(limits, usage).is_some()
+                && let Ok(changes) = self.set_addresses(plan, true)
+            {
+                usage.added = changes.added;
             }
             if let Some(refusal) = room::refusal(limits, usage) {
                 errors.push(about(&self.config.table(plan.table).name, refusal));
