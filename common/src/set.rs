@@ -61,11 +61,10 @@ impl PrefixSet {
         Ok(PrefixSet { v4, v6 })
     }
 
-    /// Parts the set into the prefixes that are, or lie in, one of `cover`'s, and all others.
-    pub fn part(&self, cover: &PrefixSet) -> (PrefixSet, PrefixSet) {
-        let (v4_inside, v4_outside) = part(&self.v4, &cover.v4);
-        let (v6_inside, v6_outside) = part(&self.v6, &cover.v6);
-        (PrefixSet { v4: v4_inside, v6: v6_inside }, PrefixSet { v4: v4_outside, v6: v6_outside })
+    /// Takes out, and returns, the prefixes that are, or lie in, one of `cover`'s. All others stay
+    /// where they are: a large set is not copied.
+    pub fn take(&mut self, cover: &PrefixSet) -> PrefixSet {
+        PrefixSet { v4: take(&mut self.v4, &cover.v4), v6: take(&mut self.v6, &cover.v6) }
     }
 
     /// Appends a prefix that comes after all others and lies in none of them, so that a list
@@ -173,23 +172,18 @@ fn aggregate<N: Net>(nets: Vec<N>) -> Vec<N> {
     merged
 }
 
-fn part<N: Net>(nets: &[N], cover: &[N]) -> (Vec<N>, Vec<N>) {
-    let (mut inside, mut outside) = (Vec::new(), Vec::with_capacity(nets.len()));
+fn take<N: Net>(nets: &mut Vec<N>, cover: &[N]) -> Vec<N> {
     let mut cover = cover.iter().peekable();
     let mut last: Option<&N> = None;
-    for &net in nets {
+    let inside = |net: &mut N| {
         // Both ascend, and prefixes of a canonical set do not overlap: only the last one that does
         // not come after this prefix can cover it.
-        while let Some(next) = cover.next_if(|next| **next <= net) {
+        while let Some(next) = cover.next_if(|next| **next <= *net) {
             last = Some(next);
         }
-        if last.is_some_and(|last| last.covers(net)) {
-            inside.push(net);
-        } else {
-            outside.push(net);
-        }
-    }
-    (inside, outside)
+        last.is_some_and(|last| last.covers(*net))
+    };
+    nets.extract_if(.., inside).collect()
 }
 
 fn subtract<N: Net>(nets: &[N], holes: &[N], most: usize) -> Result<Vec<N>, TooMany> {
@@ -269,6 +263,16 @@ mod tests {
         assert_eq!(text(&left("10.0.0.0/30", "10.0.0.4 9.255.255.255")), "10.0.0.0/30");
         assert_eq!(left("::/0", "::1").len(), 128);
         assert_eq!(left("0.0.0.0/0", "255.255.255.255").len(), 32);
+    }
+
+    #[test]
+    fn what_is_not_taken_stays_where_it_is() {
+        let mut nets = set("10.0.0.1 10.0.0.2 192.0.2.0/24 2001:db8::1 2001:db8:1::1");
+        let at = (nets.v4().as_ptr(), nets.v6().as_ptr());
+        let taken = nets.take(&set("10.0.0.0/8 192.0.2.1 2001:db8:1::/48"));
+        assert_eq!(text(&taken), "10.0.0.1/32 10.0.0.2/32 2001:db8:1::1/128");
+        assert_eq!(text(&nets), "192.0.2.0/24 2001:db8::1/128");
+        assert_eq!((nets.v4().as_ptr(), nets.v6().as_ptr()), at);
     }
 
     #[test]
@@ -377,7 +381,8 @@ mod tests {
             prop_assert_eq!(merged4.collect::<Vec<_>>(), fewest4);
             prop_assert_eq!(merged6.collect::<Vec<_>>(), fewest6);
 
-            let (inside, outside) = set.part(&hole_set);
+            let mut outside = set.clone();
+            let inside = outside.take(&hole_set);
             for net in inside.iter() {
                 prop_assert!(hole_set.iter().any(|hole| hole.contains(&net)));
             }

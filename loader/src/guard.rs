@@ -70,8 +70,8 @@ pub fn check(set: PrefixSet, table: Table, config: &Config, protected: &[Reason]
             Checked { contents, violations, notes: Vec::new() }
         }
         Table::Block => {
-            let (contents, dropped) = protect(&set, &protected::set(protected));
             let mut violations = too_wide(&set, config);
+            let (contents, dropped) = protect(set, protected::set(protected));
             violations.extend(vanished(contents.prefixes.len(), config, held.prefixes(&contents)));
             let notes = notes(&contents, &dropped, protected);
             Checked { contents, violations, notes }
@@ -89,7 +89,7 @@ pub fn check_again(old: Contents, table: Table, config: &Config, protected: &[Re
     }
     let mut violations = too_wide(&old.prefixes, config);
     let all: PrefixSet = protected::set(protected).iter().chain(old.exceptions.iter()).collect();
-    let (contents, dropped) = protect(&old.prefixes, &all);
+    let (contents, dropped) = protect(old.prefixes, all);
     violations.extend(vanished(contents.prefixes.len(), config, 0));
     let notes = notes(&contents, &dropped, protected);
     Checked { contents, violations, notes }
@@ -196,10 +196,10 @@ fn addresses6(set: &PrefixSet) -> u128 {
 /// Takes the protected prefixes out of a block list, exactly, given pf's longest match: prefixes
 /// equal to or inside a protected one are dropped, and one that contains a protected prefix gets
 /// an exception. Returns what was dropped, too.
-fn protect(block: &PrefixSet, protected: &PrefixSet) -> (Contents, PrefixSet) {
-    let (dropped, prefixes) = block.part(protected);
-    let (exceptions, _) = protected.part(&prefixes);
-    (Contents { prefixes, exceptions }, dropped)
+fn protect(mut block: PrefixSet, mut protected: PrefixSet) -> (Contents, PrefixSet) {
+    let dropped = block.take(&protected);
+    let exceptions = protected.take(&block);
+    (Contents { prefixes: block, exceptions }, dropped)
 }
 
 #[cfg(test)]
@@ -328,8 +328,8 @@ mod tests {
     #[test]
     fn protected_networks_are_taken_out() {
         let (contents, dropped) = protect(
-            &set("10.1.2.3 10.0.0.0/8 9.0.0.0/8 192.0.2.0/24"),
-            &set("10.0.0.0/8 192.0.2.128/25 172.16.0.0/12"),
+            set("10.1.2.3 10.0.0.0/8 9.0.0.0/8 192.0.2.0/24"),
+            set("10.0.0.0/8 192.0.2.128/25 172.16.0.0/12"),
         );
         assert_eq!(contents.prefixes, set("9.0.0.0/8 192.0.2.0/24"));
         assert_eq!(contents.exceptions, set("192.0.2.128/25"));
@@ -365,7 +365,7 @@ mod tests {
                 .map(|(low, length)| IpNet::new(address(low), length + if v6 { 96 } else { 0 }).unwrap().trunc())
                 .collect::<PrefixSet>();
             let (block, protected) = (nets(block), nets(protected));
-            let (contents, _) = protect(&block, &protected);
+            let (contents, _) = protect(block.clone(), protected.clone());
             for address in (0..=255).map(address) {
                 let listed = block.iter().any(|net| net.contains(&address));
                 let safe = protected.iter().any(|net| net.contains(&address));
