@@ -67,7 +67,7 @@ fn interfaces() -> Result<Vec<Reason>, Error> {
 
 fn ip(address: SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(routes::without_scope(v6.ip()))))
 }
 
 /// A connected subnet, unless it is too large to be one.
@@ -116,6 +116,19 @@ mod tests {
             nameserver resolver.example\nnameservers 192.0.2.2\n\xff\nnameserver 127.0.0.1";
         let found: Vec<String> = resolvers(text).iter().map(IpAddr::to_string).collect();
         assert_eq!(found, ["192.0.2.53", "2001:db8::53", "fe80::1", "2001:db8::54", "127.0.0.1"]);
+    }
+
+    #[test]
+    fn a_link_local_address_has_no_scope_in_a_packet() {
+        for (given, wanted) in [
+            ("fe80:5::1", "fe80::1"),
+            ("fe80::1", "fe80::1"),
+            ("2001:5::1", "2001:5::1"),
+            ("fe81:5::1", "fe81:5::1"),
+        ] {
+            let given = SockaddrStorage::from(std::net::SocketAddrV6::new(given.parse().unwrap(), 0, 0, 0));
+            assert_eq!(ip(given), Some(wanted.parse().unwrap()));
+        }
     }
 
     #[test]

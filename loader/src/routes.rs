@@ -156,12 +156,17 @@ fn address(sockaddr: &[u8], inet6: u8) -> Option<IpAddr> {
     if family != inet6 {
         return None;
     }
-    let mut octets = *sockaddr.get(8..)?.first_chunk::<16>()?;
-    // The kernel keeps the interface of a link-local address in its second group.
-    if let [0xfe, 0x80, scope @ .., _, _, _, _, _, _, _, _, _, _, _, _] = &mut octets {
-        *scope = [0, 0];
+    let octets = *sockaddr.get(8..)?.first_chunk::<16>()?;
+    Some(IpAddr::V6(without_scope(Ipv6Addr::from(octets))))
+}
+
+/// A link-local address as packets have it: the kernel keeps the interface in its second group, and
+/// OpenBSD's getifaddrs(3) leaves it there.
+pub fn without_scope(address: Ipv6Addr) -> Ipv6Addr {
+    match address.segments() {
+        [0xfe80, _, c, d, e, f, g, h] => Ipv6Addr::new(0xfe80, 0, c, d, e, f, g, h),
+        _ => address,
     }
-    Some(IpAddr::V6(Ipv6Addr::from(octets)))
 }
 
 /// The gateways of this machine's routing table, and a note if not all of them could be seen. Linux
