@@ -86,3 +86,31 @@ fn the_packet_filter_example_names_the_default_tables_and_files() {
         assert!(rules.lines().any(|line| line == wanted), "{wanted}");
     }
 }
+
+#[test]
+fn every_parameter_of_tsadmin_is_in_its_page_and_every_key_that_it_uses_is_one() {
+    let script: String = ["tsadmin", "tsadmin.add", "tsadmin.remove", "tsadmin.show"]
+        .map(|name| file(&format!("etc/{name}")))
+        .concat();
+    let labels = script.lines().filter_map(|line| line.trim_start().strip_prefix("--")?.split_once(')'));
+    let mut taken: Vec<&str> = labels.map(|(label, _)| label).collect();
+    taken.retain(|label| !label.contains('*') && *label != "help");
+    taken.sort_unstable();
+    taken.dedup();
+    let mut documented = items(&file("man/tsadmin.8"), ".It Fl -");
+    documented.sort();
+    assert_eq!(documented, taken);
+
+    let names: Vec<&str> = common::config::names().collect();
+    for verb in ["settle ", "set_key ", "setting "] {
+        for (at, _) in script.match_indices(verb) {
+            let word: String = script[at + verb.len()..]
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            let is_key = word.chars().any(|c| c.is_ascii_uppercase());
+            assert!(!is_key || names.contains(&word.as_str()), "{word}");
+        }
+    }
+    assert!(script.contains("settle device_id ") && script.contains("settle url "));
+}
