@@ -3,6 +3,7 @@
 //! With TLS (RFC 7858) it is the same inside.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufReader, Read};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -65,13 +66,16 @@ impl<'a> Connection<'a> {
                 },
             )?,
         };
+        // Nobody who only sees that there is a connection knows its ids, and what was recorded of
+        // another one hardly fits a query of this one.
+        let [high, low, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
         Ok(Connection {
             stream: BufReader::with_capacity(1 << 16, socket),
             key: credentials.key.as_ref(),
             limits: limits.clone(),
             attempt,
             entries: 0,
-            last_id: 0,
+            last_id: u16::from_be_bytes([high, low]),
         })
     }
 

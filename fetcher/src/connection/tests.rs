@@ -1,7 +1,9 @@
 use super::*;
 use crate::testing::{APL, NONE, answering, at, hosts, name, question, receive, reply, send, serve};
+use std::collections::HashSet;
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 type Handler = Box<dyn FnOnce(TcpStream) + Send>;
@@ -142,6 +144,23 @@ fn an_answer_that_was_not_asked_for_ends_it() {
         send(&mut stream, &message);
     };
     assert_eq!(ask(Box::new(crossed), &long(), 2), Err(Failure::WrongQuestion));
+}
+
+#[test]
+fn ids_are_not_those_of_another_connection() {
+    let ids: HashSet<u16> = (0..8)
+        .map(|_| {
+            let (sender, receiver) = channel();
+            let handler = move |mut stream: TcpStream| {
+                let query = receive(&mut stream).unwrap();
+                sender.send(answer::id(&query).unwrap()).unwrap();
+            };
+            let _ = ask(Box::new(handler), &long(), 1);
+            receiver.recv().unwrap()
+        })
+        .collect();
+    // By chance two may be the same, but not eight.
+    assert!(ids.len() > 1, "{ids:?}");
 }
 
 #[test]
