@@ -3,7 +3,7 @@
 //!
 //! Items of the list are what APL, TXT, A and AAAA records hold, at any name of the zone, and
 //! the prefixes of response policy (`rpz`). Not policy, and passed over: every other type, the
-//! addresses of the zone's own name servers (glue), and whatever other triggers of a response
+//! addresses of name servers, the zone's and those of zones below it (glue), and whatever other triggers of a response
 //! policy zone hold (`rpz-client-ip`, `rpz-nsip`, `rpz-nsdname`).
 
 use std::collections::HashSet;
@@ -167,7 +167,7 @@ impl Transfer {
                 }
                 self.is_over = true;
             }
-            (Some(_), NS) if before.is_empty() => {
+            (Some(_), NS) => {
                 let server = only_name(message, record)?;
                 if server.before(&self.zone).is_some() {
                     self.glue.add_server(&server);
@@ -246,8 +246,9 @@ fn only_name(message: &[u8], record: &Record<'_>) -> Result<wire::Name, Malforme
     if rdata.is_at_end() { Ok(name) } else { Err("octets after the name of a record") }
 }
 
-/// The addresses of the zone's own name servers. They must be in the zone, and are no more
-/// policy than its NS records: in a block list they would cut off the way to it. In which order
+/// The addresses of name servers, the zone's own and those of zones below it. They must be in the
+/// zone, and are no more policy than the NS records: in a block list they would cut off the way to
+/// these zones. In which order
 /// NS and address records come is the server's choice, so names are kept, as keyed hashes.
 #[derive(Debug, Default)]
 struct Glue {

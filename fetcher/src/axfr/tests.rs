@@ -128,6 +128,16 @@ fn the_zones_own_name_servers_are_not_policy() {
 }
 
 #[test]
+fn the_way_to_a_zone_below_is_not_policy() {
+    let records = [
+        record("below", NS, &full("ns.below.list.example")),
+        record("ns.below", A, &[192, 0, 2, 53]),
+        record("x.below", A, &[192, 0, 2, 1]),
+    ];
+    assert_eq!(zone(&records).unwrap(), "192.0.2.1/32 in 1");
+}
+
+#[test]
 fn a_zone_may_come_in_any_number_of_messages() {
     let records = [soa(9), record("@", APL, NET), record("a", A, &[10, 0, 0, 1]), soa(9)];
     let all = run(&[message(true, &records)]).unwrap();
