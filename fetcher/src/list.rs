@@ -126,7 +126,7 @@ fn parts(
 }
 
 /// Gets what the numbered names hold that continue a list, up to the first that has no address,
-/// and the serial of each one's zone. One that is outside the list's zone does not continue it: a
+/// and the serial of each one's zone, also of the last one's. One that is outside the list's zone does not continue it: a
 /// list that is a zone of its own has none.
 fn numbered(
     connection: &mut Connection<'_>,
@@ -141,6 +141,9 @@ fn numbered(
         let [a, aaaa] = addresses(&next);
         let found = connection.look(list, &[a, aaaa, question(&next, RecordType::SOA)])?;
         if !has_records(&found) {
+            // If it is there, and a zone of its own, it may have addresses one day: the serial of
+            // the list's zone does not tell. A name that is not there has no zone here.
+            chunks.extend(found.into_iter().filter(|chunk| matches!(chunk.zone, Some(Some(_)))));
             break;
         }
         if number > limits.parts {

@@ -104,6 +104,17 @@ fn the_serial_is_for_the_numbered_names_too() {
     server.set_policy(policy);
     assert_status(&tsfetch(&machine, &[]), 0);
     assert!(spooled(&machine, Block).contains(&"2001:db8::2/128".to_owned()));
+
+    // Neither is the one that ends the list, if it is such a zone: it may have addresses one day.
+    let mut policy = numbered(1);
+    policy.put_zone("basic3.org.example", 1);
+    server.set_policy(policy.clone());
+    assert_status(&tsfetch(&machine, &[]), 0);
+    assert_eq!(spooled(&machine, Block), NUMBERED);
+    policy.put_addresses("basic3.org.example", &["192.0.2.7".parse().unwrap()]);
+    server.set_policy(policy);
+    assert_status(&tsfetch(&machine, &[]), 0);
+    assert!(spooled(&machine, Block).contains(&"192.0.2.7/32".to_owned()));
 }
 
 #[test]
