@@ -54,7 +54,8 @@ impl<'a> Client<'a> {
         let Some(first) = lists.next() else { return Some(Answer::default()) };
         let (mut tried, mut may_retry) = (None, true);
         if let Some((server, connection)) = self.open.take() {
-            match self.table_from(&server, Some(connection), table, last, &mut may_retry) {
+            let attempt = self.attempt();
+            match self.table_from(&server, Some(connection), table, last, &attempt, &mut may_retry) {
                 Ok(answer) => return Some(answer),
                 Err((list, failure)) => {
                     causes.push(cause(list, &server.place, &failure));
@@ -70,16 +71,21 @@ impl<'a> Client<'a> {
                 causes.push(cause(first, &self.name(endpoint), &failure));
                 Vec::new()
             });
+            // All addresses of a server are one attempt: a name that has many leaves time, too.
+            let attempt = self.attempt();
             for server in servers {
                 if tried == Some(server.address) {
                     continue;
                 }
-                match self.table_from(&server, None, table, last, &mut may_retry) {
+                match self.table_from(&server, None, table, last, &attempt, &mut may_retry) {
                     Ok(answer) => return Some(answer),
                     Err((list, failure)) => {
                         causes.push(cause(list, &server.place, &failure));
                         if !failure.is_the_servers() {
                             return None;
+                        }
+                        if matches!(failure, Failure::AttemptTime(_)) {
+                            break;
                         }
                     }
                 }
@@ -145,9 +151,9 @@ impl<'a> Client<'a> {
         mut open: Option<Connection<'a>>,
         table: Table,
         last: &[Serial],
+        attempt: &Attempt,
         may_retry: &mut bool,
     ) -> Result<Answer, (&'a str, Failure)> {
-        let attempt = self.attempt();
         open.iter_mut().for_each(|connection| connection.begin(attempt.clone()));
         let lists = &self.config.table(table).lists;
         let first = lists.first().map(String::as_str).unwrap_or_default();

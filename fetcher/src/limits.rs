@@ -14,7 +14,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Time for the next message to be there as a whole, or a batch of queries to be taken.
     pub silence: Duration,
-    /// Time for one server to give one table, so that a slow one leaves some to the next.
+    /// Time for one server, at whatever address, to give one table, so that a slow one leaves some
+    /// to the next.
     pub attempt: Duration,
     /// Time for everything, all servers and tables together.
     pub run: Duration,

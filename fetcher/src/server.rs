@@ -35,6 +35,12 @@ impl Resolver {
         Resolver { usual_port, known: HashMap::new() }
     }
 
+    /// Takes these for a name's addresses.
+    #[cfg(test)]
+    pub fn know(&mut self, host: &str, found: Vec<SocketAddr>) {
+        self.known.insert(host.to_owned(), Ok(found));
+    }
+
     /// The name of a server as it is configured; the port only if it is not the usual one.
     pub fn name(&self, endpoint: &Endpoint) -> String {
         match endpoint.port {

@@ -138,6 +138,32 @@ fn a_slow_server_leaves_time_for_the_next() {
 }
 
 #[test]
+fn many_addresses_of_a_slow_server_leave_time_for_the_next() {
+    let silent = |mut stream: std::net::TcpStream| while receive(&mut stream).is_some() {};
+    let (first, first_thread) = serve(vec![Box::new(silent)]);
+    let other = std::net::TcpListener::bind(("127.0.0.2", first.port())).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let (second, second_thread) = serve(vec![server(2, 0, "")]);
+    let text = format!(
+        "DNS_SERVERS=\"ns.example:{} {second}\"\nLIST_FORMAT=apl\nBLOCK_LIST=b.example",
+        first.port()
+    );
+    let config = Config::parse(text.as_bytes()).unwrap();
+    let limits = Limits { attempt: Duration::from_secs(2), ..Limits::default() };
+    let mut client = Client::new(&config, &NONE, limits);
+    client.resolver.know("ns.example", vec![first, other.local_addr().unwrap()]);
+    let (entries, causes) = outcome(client.table(Table::Block, &[]));
+    assert_eq!((entries, causes.len()), (Some(2), 1), "{causes:?}");
+    assert!(
+        causes[0].ends_with("(127.0.0.1): given up, the server took longer than 2 seconds for one table")
+    );
+    assert_eq!(other.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(client);
+    first_thread.join().unwrap();
+    second_thread.join().unwrap();
+}
+
+#[test]
 fn the_limits_are_for_a_table_not_for_a_list_or_a_connection() {
     let lists = "ALLOW_LIST=\"a.example b.example\"\nBLOCK_LIST=\"c.example d.example\"";
     for (most, wanted) in [(6, Some(6)), (5, None)] {
