@@ -8,6 +8,7 @@ use std::fmt;
 
 use ring::hmac;
 
+use crate::answer;
 use crate::keyfile::Key;
 use crate::wire::{self, Header, Malformed, Reader};
 
@@ -58,9 +59,9 @@ impl fmt::Display for Fault {
         match self {
             Fault::Malformed(what) => write!(f, "malformed message: {what}"),
             Fault::Misplaced => f.write_str("a TSIG record that is not the last one of its message"),
-            Fault::Unsigned(0) => f.write_str("the answer is not signed (TSIG), the query was"),
             Fault::Unsigned(code) => {
-                write!(f, "the answer is not signed (TSIG), the query was; its response code is {code}")
+                f.write_str("the answer is not signed (TSIG), the query was")?;
+                answer::response_code(*code).or_else(|refusal| write!(f, "; it says: {refusal}"))
             }
             Fault::TooManyUnsigned => {
                 write!(f, "more than {MOST_UNSIGNED} messages without a signature (TSIG)")

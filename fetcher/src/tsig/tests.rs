@@ -150,7 +150,13 @@ fn an_answer_that_is_not_signed_as_it_should_be() {
     assert_eq!(only(&octets(SINGLE), NOW), Err(Fault::Unsigned(0)));
     let mut refused = octets(QUERY);
     refused[2..4].copy_from_slice(&[0x84, 5]);
-    assert_eq!(only(&refused, NOW), Err(Fault::Unsigned(5)));
+    let refusal = only(&refused, NOW).unwrap_err();
+    assert_eq!(refusal, Fault::Unsigned(5));
+    let words =
+        "the answer is not signed (TSIG), the query was; it says: refused (REFUSED); this public address";
+    assert!(refusal.to_string().starts_with(words), "{refusal}");
+    let words = "the answer is not signed (TSIG), the query was";
+    assert_eq!(Fault::Unsigned(0).to_string(), words);
     assert_eq!(only(&octets(SHORT_MAC), NOW), Err(Fault::MacLength(16)));
     assert_eq!(only(&octets(OTHER_KEY), NOW), Err(Fault::OtherKey("other.example".to_owned())));
     assert_eq!(only(&octets(OTHER_ALGORITHM), NOW), Err(Fault::OtherKey("hmac-sha384".to_owned())));

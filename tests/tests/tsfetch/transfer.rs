@@ -226,7 +226,7 @@ fn a_transfer_that_is_not_signed_as_it_should_fails() {
     assert_transfer_fails(
         "KEY",
         single,
-        "the answer is not signed (TSIG), the query was; its response code is 5",
+        "the answer is not signed (TSIG), the query was; it says: refused (REFUSED); this public address",
     );
 }
 
