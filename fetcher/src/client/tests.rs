@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{APL, NONE, PTR, answering, asked, hosts, receive, reply, send, serve, wire};
+use crate::testing::{APL, NONE, PTR, SOA, answering, asked, hosts, receive, reply, send, serve, wire};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ fn outcome((answer, causes): (Option<Answer>, Vec<String>)) -> (Option<usize>, V
 fn entries(outcome: (Option<Answer>, Vec<String>)) -> Option<usize> {
     self::outcome(outcome).0
 }
+
+/// The type of a question for a zone transfer.
+const AXFR: u16 = 252;
 
 type Handler = Box<dyn FnOnce(std::net::TcpStream) + Send>;
 
@@ -177,6 +180,73 @@ fn the_limits_are_for_a_table_not_for_a_list_or_a_connection() {
             assert_eq!(entries, wanted);
             assert!(causes.iter().all(|cause| cause.contains("more than 5 entries")), "{causes:?}");
         }
+        drop(client);
+        thread.join().unwrap();
+    }
+}
+
+/// SOA rdata with this serial.
+fn soa(serial: u32) -> Vec<u8> {
+    [&wire("ns")[..], &wire("who"), &serial.to_be_bytes(), &[0; 16]].concat()
+}
+
+#[test]
+fn the_limit_is_for_all_transfers_of_a_table() {
+    for (most, wanted) in [(6, Some(6)), (5, None)] {
+        let zone = |_: &str, kind| match kind {
+            AXFR => (0, vec![(SOA, soa(1)), (APL, hosts(0..3)), (SOA, soa(1))]),
+            _ => (0, vec![(SOA, soa(1))]),
+        };
+        let (address, thread) = serve(vec![answering(zone)]);
+        let text = format!("DNS_SERVERS={address}\nLIST_FORMAT=axfr\nBLOCK_LIST=\"a.example b.example\"");
+        let config = Config::parse(text.as_bytes()).unwrap();
+        let mut client = Client::new(&config, &NONE, Limits { entries: most, ..Limits::default() });
+        let (entries, causes) = outcome(client.table(Table::Block, &[]));
+        assert_eq!(entries, wanted, "{causes:?}");
+        assert!(causes.iter().all(|cause| cause.contains("more than 5 entries")), "{causes:?}");
+        drop(client);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn what_is_read_once_more_counts_once() {
+    // Before the first time, after it, and then no other.
+    let mut serials = [1, 2].into_iter();
+    let serials = std::sync::Mutex::new(move || serials.next().unwrap_or(2));
+    let (address, thread) = serve(vec![answering(move |_, kind| match kind {
+        SOA => (0, vec![(SOA, soa(serials.lock().unwrap()()))]),
+        _ => (0, vec![(APL, hosts(0..3))]),
+    })]);
+    let config = config(&[address], "BLOCK_LIST=b.example");
+    let mut client = Client::new(&config, &NONE, Limits { entries: 3, ..Limits::default() });
+    let (answer, causes) = client.table(Table::Block, &[]);
+    let Some(Answer::Lists(chunks, serials)) = answer else { panic!("{answer:?} {causes:?}") };
+    assert_eq!(chunks.iter().map(Chunk::entries).sum::<usize>(), 3);
+    assert_eq!(serials, [Serial { zone: "b.example.".to_owned(), number: 2 }]);
+    drop(client);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_table_is_unchanged_if_every_list_has_the_serial_that_it_had() {
+    let serial = |zone: &str| Serial { zone: zone.to_owned(), number: 1 };
+    let [b, c] = [serial("b.example."), serial("c.example.")];
+    for (last, unchanged) in [
+        (vec![b.clone(), c.clone()], true),
+        (vec![c.clone(), b.clone()], false),
+        (vec![b.clone()], false),
+        (vec![b.clone(), c.clone(), b], false),
+        (vec![], false),
+    ] {
+        let (address, thread) = serve(vec![answering(|_, kind| match kind {
+            SOA => (0, vec![(SOA, soa(1))]),
+            _ => (0, vec![(APL, hosts(0..1))]),
+        })]);
+        let config = config(&[address], "BLOCK_LIST=\"b.example c.example\"");
+        let mut client = Client::new(&config, &NONE, Limits::default());
+        let answer = client.table(Table::Block, &last).0.unwrap();
+        assert_eq!(answer == Answer::Unchanged, unchanged, "{last:?}");
         drop(client);
         thread.join().unwrap();
     }
