@@ -41,14 +41,22 @@ fn ask(handler: impl FnOnce(ServerTls) + Send + 'static) -> Result<Vec<Chunk>, F
 
 /// The same of a server that is configured like this.
 fn ask_as(host: &str, handler: impl FnOnce(ServerTls) + Send + 'static) -> Result<Vec<Chunk>, Failure> {
-    let limits = Limits::default();
+    ask_within(&Limits::default(), host, handler)
+}
+
+/// The same with these limits.
+fn ask_within(
+    limits: &Limits,
+    host: &str,
+    handler: impl FnOnce(ServerTls) + Send + 'static,
+) -> Result<Vec<Chunk>, Failure> {
     let (credentials, config) = identity();
     let (address, thread) = serve(vec![Box::new(move |tcp| {
         handler(StreamOwned::new(ServerConnection::new(config).unwrap(), tcp));
     })]);
     let server = Server { host: host.to_owned(), ..at(address) };
-    let attempt = Attempt::begin(&limits, Instant::now() + limits.run);
-    let result = Connection::open(&server, &credentials, &limits, attempt)
+    let attempt = Attempt::begin(limits, Instant::now() + limits.run);
+    let result = Connection::open(&server, &credentials, limits, attempt)
         .and_then(|mut connection| connection.ask(&name("list.example"), &[question("list.example", APL)]));
     thread.join().unwrap();
     result
@@ -140,6 +148,24 @@ fn an_end_is_an_end_with_a_farewell_or_without() {
         });
         assert_eq!(result, Err(Failure::Closed), "{farewell} {cut}");
     }
+}
+
+#[test]
+fn records_of_an_octet_now_and_then_do_not_stretch_the_limit() {
+    let limits = Limits { silence: Duration::from_millis(300), ..Limits::default() };
+    let result = ask_within(&limits, "127.0.0.1", |mut tls| {
+        let message = answer(&mut tls);
+        // The last 50 octets take a second: within the time for a connection, but not within this.
+        let (first, last) = message.split_at(message.len() - 50);
+        tls.write_all(first).unwrap();
+        for octet in last {
+            if tls.write_all(&[*octet]).and_then(|()| tls.flush()).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert_eq!(result, Err(Failure::Silence(limits.silence)));
 }
 
 #[test]
