@@ -229,6 +229,23 @@ fn what_is_read_once_more_counts_once() {
 }
 
 #[test]
+fn a_serial_that_is_gone_afterwards_is_not_kept() {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let (address, thread) = serve(vec![answering(move |_, kind| match kind {
+        SOA if first.swap(false, std::sync::atomic::Ordering::SeqCst) => (0, vec![(SOA, soa(1))]),
+        SOA => (2, vec![]),
+        _ => (0, vec![(APL, hosts(0..3))]),
+    })]);
+    let config = config(&[address], "BLOCK_LIST=b.example");
+    let mut client = Client::new(&config, &NONE, Limits::default());
+    let (answer, causes) = client.table(Table::Block, &[]);
+    let Some(Answer::Lists(_, serials)) = answer else { panic!("{answer:?} {causes:?}") };
+    assert_eq!(serials, []);
+    drop(client);
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_table_is_unchanged_if_every_list_has_the_serial_that_it_had() {
     let serial = |zone: &str| Serial { zone: zone.to_owned(), number: 1 };
     let [b, c] = [serial("b.example."), serial("c.example.")];
