@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -353,8 +353,13 @@ fn without(machine: &Machine, process: &str, first: usize, promise: &str) {
         assert!(found > 0, "{program} does not hold {step:?}");
     }
     fs::remove_file(&path).unwrap();
-    fs::write(&path, octets).unwrap();
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // Written by another process: a child that another test's thread forks meanwhile would hold a
+    // descriptor of ours, and the program could not be run (ETXTBSY).
+    let mut install = Command::new("install");
+    let mut install =
+        install.args(["-m", "755", "/dev/stdin"]).arg(&path).stdin(Stdio::piped()).spawn().unwrap();
+    install.stdin.take().unwrap().write_all(&octets).unwrap();
+    assert!(install.wait().unwrap().success());
     machine.own(&path);
 }
 
