@@ -111,17 +111,23 @@ impl<'a> Poster<'a> {
     /// # Errors
     /// It was not taken; the verdict says for now or for good, the error why.
     pub fn post(&self, text: &File, digest: &Digest, part: u32) -> Result<Verdict, (Verdict, Error)> {
-        let response = self
+        let (response, is_sent) = self
             .send(text, digest, part)
             .map_err(|error| (failure::without_answer(&error), self.error(&self.object, &error)))?;
         let (status, headers) = (response.status(), response.headers());
         match failure::verdict(status, headers) {
-            Verdict::Sent => Ok(Verdict::Sent),
+            Verdict::Sent if is_sent => Ok(Verdict::Sent),
+            Verdict::Sent => {
+                let cause = failure::status_words(status, headers) + ", but before the text was sent";
+                Err((Verdict::Later, Error::new(&self.object, cause)))
+            }
             verdict => Err((verdict, Error::new(&self.object, failure::status_words(status, headers)))),
         }
     }
 
-    fn send(&self, text: &File, digest: &Digest, part: u32) -> Result<Response<Body>, ureq::Error> {
+    /// The answer, and whether all of the part was sent: a server that is asked for its consent may
+    /// answer instead.
+    fn send(&self, text: &File, digest: &Digest, part: u32) -> Result<(Response<Body>, bool), ureq::Error> {
         let size = text.metadata()?.len();
         let range = part::range(text, size, part)?;
         let mut octets = { text }.take(range.end.saturating_sub(range.start));
@@ -151,7 +157,8 @@ impl<'a> Poster<'a> {
         if length >= EXPECT {
             request = request.header(header::EXPECT, "100-continue");
         }
-        request.send(SendBody::from_reader(&mut body))
+        let response = request.send(SendBody::from_reader(&mut body))?;
+        Ok((response, octets.done == length))
     }
 
     /// Asks the server for a page, which is read up to 4096 octets.

@@ -37,6 +37,8 @@ pub enum Reply {
     CloseAfter(usize),
     /// Take the upload, then close the connection without an answer.
     LoseAnswer,
+    /// Answer with this status at once, without asking for the body or reading it, and close.
+    Early(u16),
     /// Take the upload slowly, so many octets at a time with a pause before each piece, and answer 200.
     Slow {
         /// Octets of a piece.
@@ -132,6 +134,13 @@ fn exchange(reader: &mut Reader, client: &Client, shared: &Shared) -> io::Result
     }
     let behaviour = Arc::clone(&lock(&shared.behaviour));
     let reply = behaviour(&request);
+    if let Reply::Early(status) = reply {
+        answer(reader, status, "", "")?;
+        // With a farewell, or the client may take the answer for one that was cut off.
+        reader.get_mut().conn.send_close_notify();
+        reader.get_mut().flush()?;
+        return Ok(false);
+    }
     if request.header("expect") == Some("100-continue") {
         reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         reader.get_mut().flush()?;

@@ -295,6 +295,29 @@ fn asks_whether_our_address_is_known() {
     assert_eq!(machine.snapshot("db"), before, "nothing is written");
 }
 
+#[test]
+fn a_text_that_was_thanked_for_before_it_was_sent_is_kept() {
+    let (machine, server) = ready();
+    let (name, content) = put(&machine, 1_795_000_000, 2 * MIB);
+    server.set_behaviour(|_| Reply::Early(200));
+    let output = tsship(&machine, &[]);
+    assert_status(&output, 1);
+    let said = words(&output);
+    assert!(said.contains("/cgi-bin/upload: 200 OK, but before the text was sent"), "{said}");
+    assert_eq!(names(&machine, "outbox"), [format!("{name}.0.1")]);
+    server.set_behaviour(|_| Reply::Early(403));
+    hurry(&machine);
+    assert_status(&tsship(&machine, &[]), 1);
+    assert_eq!(names(&machine, "rejected"), [format!("{name}.0.1")], "a refusal needs no text");
+    assert!(server.accepted().is_empty());
+
+    put(&machine, 1_795_000_000, 2 * MIB);
+    server.set_behaviour(|_| Reply::Accept);
+    hurry(&machine);
+    assert_status(&tsship(&machine, &[]), 0);
+    assert!(server.accepted()[0].content == content);
+}
+
 /// A run whose standard error is a terminal, and what is on it afterwards.
 fn on_a_terminal(machine: &Machine) -> (i32, String) {
     let terminal = nix::pty::openpty(None, None).unwrap();
