@@ -5,8 +5,8 @@
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::exit;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, fork, getpid};
 
@@ -175,17 +175,18 @@ pub fn restrain(largest_file: Option<u64>, processor: Option<Duration>) -> Resul
 }
 
 impl Child {
-    /// Sends the child a message, small enough for a socket's buffer, so that a child which does
-    /// not read cannot stop us.
+    /// Sends the child a message, without waiting: one that answers what it has not read is killed
+    /// when the socket is full.
     ///
     /// # Errors
     /// The child is gone.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Ended> {
-        let sent = match &mut self.socket {
-            Some(socket) => socket.write_all(message),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        sent.map_err(|_| self.end())
+        let Some(socket) = &self.socket else { return Err(self.end()) };
+        match send(socket.as_raw_fd(), message, MsgFlags::MSG_DONTWAIT) {
+            Ok(count) if count == message.len() => Ok(()),
+            Ok(_) | Err(Errno::EAGAIN) => Err(self.kill()),
+            Err(_) => Err(self.end()),
+        }
     }
 
     /// Fills `answer` with what the child sends, until the deadline if there is one. What comes
@@ -314,6 +315,7 @@ pub(crate) fn child(work: fn(File) -> i32) -> Child {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     const LONG: Duration = Duration::from_secs(600);
 
@@ -375,6 +377,20 @@ mod tests {
             matches!(ended, Err(Ended::Signal(Signal::SIGXCPU | Signal::SIGKILL))),
             "the processor's time is over: {ended:?}"
         );
+    }
+
+    #[test]
+    fn one_that_does_not_read_stops_nobody() {
+        let _alone = alone();
+        let mut deaf = child(|_socket| {
+            loop {
+                // SAFETY: waits for a signal, and takes and keeps nothing.
+                unsafe { libc::pause() };
+            }
+        });
+        // More than any socket's buffers hold.
+        let ended = (0..4096).find_map(|_| deaf.send(&[0; 4096]).err());
+        assert_eq!(ended, Some(Ended::Late));
     }
 
     #[test]
