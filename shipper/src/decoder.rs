@@ -76,6 +76,9 @@ fn decode(log: &Log, text: &mut File, clock: Clock) -> Result<Report, Option<Err
     let about = |cause: &dyn std::fmt::Display| Some(Error::new(log.path.display(), cause));
     match text::decode(&log.file, text, clock) {
         Ok(summary) => Ok(report(&summary)),
+        Err(text::Error::Input(NotPflog::Empty)) if is_hollow(log) => {
+            Err(about(&"has no octets, not even gzip's own: its records are lost"))
+        }
         // newsyslog(8) rotated a log that pflogd(8) had not begun: there is nothing to lose.
         Err(text::Error::Input(NotPflog::Empty | NotPflog::CutOff { .. })) => Ok(Report::empty()),
         // Somebody who reads standard output has seen enough.
@@ -86,6 +89,13 @@ fn decode(log: &Log, text: &mut File, clock: Clock) -> Result<Report, Option<Err
         Err(text::Error::Output(error)) => Err(about(&format!("cannot write its text: {}", reason(&error)))),
         Err(error) => Err(about(&error)),
     }
+}
+
+/// Whether a log that was compressed has lost its content, as it does when the power fails soon after:
+/// gzip(1) makes a frame around nothing, too.
+fn is_hollow(log: &Log) -> bool {
+    log.path.extension().is_some_and(|extension| extension == "gz")
+        && log.file.metadata().is_ok_and(|metadata| metadata.len() == 0)
 }
 
 fn report(summary: &Summary) -> Report {

@@ -478,6 +478,20 @@ fn what_is_no_log_costs_no_other() {
 }
 
 #[test]
+fn a_compressed_log_without_content_is_no_empty_log() {
+    let place = Place::new("hollow");
+    // What a power cut leaves of a file that gzip(1) had just written.
+    place.rotate("pflog.1.gz", b"");
+    place.rotate("pflog.0", b"");
+    let (status, _, err) = place.run(&["-q"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("pflog.1.gz: has no octets, not even gzip's own: its records are lost\n"), "{err}");
+    assert!(!err.contains("pflog.0"), "pflogd had not begun it: {err}");
+    place.rotate("pflog.1.gz", &gzip(b""));
+    assert_eq!(place.run(&["-q"]), nothing());
+}
+
+#[test]
 fn the_outbox_has_a_size() {
     let place = Place::new("size");
     for second in 1..=6 {
