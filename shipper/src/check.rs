@@ -32,7 +32,7 @@ const NO: u8 = b'n';
 /// # Errors
 /// There is no room for another process, or the system refuses.
 pub fn run(target: &Target, account: &Account) -> Result<(Status, String), Error> {
-    let out = start::standard(&std::io::stdout(), "standard output")?;
+    let out = start::output()?;
     let mut child = match split()? {
         Side::Parent(child) => child,
         Side::Child(socket) => exit(work(socket, out, target, account)),

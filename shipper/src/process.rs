@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::exit;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, fork, getpid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, ttyname};
 
 /// How long a child that has done its work may take to exit.
 const GRACE: Duration = Duration::from_secs(30);
@@ -113,6 +114,16 @@ pub fn prepare() -> Result<(), Error> {
     Ok(())
 }
 
+/// The terminal that a standard stream is, opened again for writing alone; `None` if it is none, or is
+/// not ours to open. To be called before any pledge(2).
+///
+/// The descriptor that a shell gives us reads as well: a child that was taken over would see what is
+/// typed.
+pub fn terminal(stream: &impl AsFd) -> Option<File> {
+    let path = ttyname(stream).ok()?;
+    OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY).open(path).ok()
+}
+
 /// Forks. Both sides have one end of a socket, and everything else twice: the child closes what is
 /// not its own. Its standard input and output are `/dev/null`: what we print is not its to say.
 ///
@@ -125,13 +136,15 @@ pub fn split() -> Result<Side, Error> {
     let null = Path::new("/dev/null");
     let nothing =
         OpenOptions::new().read(true).write(true).open(null).map_err(|error| Error::io(null, &error))?;
+    let terminal = terminal(&io::stderr());
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
     // SAFETY: this process has one thread, so no lock that the child could need is held by another.
     match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
             drop(ours);
-            if dup2_stdin(&nothing).and_then(|()| dup2_stdout(&nothing)).is_err() {
+            let messages = terminal.as_ref().map_or(Ok(()), dup2_stderr);
+            if messages.and_then(|()| dup2_stdin(&nothing)).and_then(|()| dup2_stdout(&nothing)).is_err() {
                 exit(1);
             }
             Ok(Side::Child(File::from(theirs)))

@@ -16,7 +16,7 @@ use crate::collector::Decoding;
 use crate::decoder::{self, Settings};
 use crate::logs::{self, Identity, Log, Rotated};
 use crate::outbox::{Outbox, Text};
-use crate::process::{Child, Side, split};
+use crate::process::{self, Child, Side, split};
 use crate::uploader::{self, Target};
 
 /// Most texts of earlier runs that are posted in one run; each costs a descriptor.
@@ -99,8 +99,7 @@ pub fn shipping(
 /// # Errors
 /// There is no room for another process or descriptor. Then no child is left.
 pub fn printing(logs: Vec<Log>, settings: &Settings) -> Result<Vec<(PathBuf, Child)>, Error> {
-    let jobs: Result<Vec<(Log, File)>, Error> =
-        logs.into_iter().map(|log| Ok((log, standard(&std::io::stdout(), "standard output")?))).collect();
+    let jobs: Result<Vec<(Log, File)>, Error> = logs.into_iter().map(|log| Ok((log, output()?))).collect();
     let (decoders, ()) = decoders(jobs?, settings, ());
     decoders.into_iter().map(|(log, decoder)| Ok((log, decoder?))).collect()
 }
@@ -142,11 +141,17 @@ pub fn operand(name: &Path) -> Result<Log, Error> {
     Ok(Log { path: path.into(), file, identity: Identity::default(), is_final: true })
 }
 
-/// A copy of a standard stream's descriptor.
+/// Standard output, for a child to write to.
 ///
 /// # Errors
 /// It is closed.
-pub fn standard(stream: &impl AsFd, name: &str) -> Result<File, Error> {
+pub fn output() -> Result<File, Error> {
+    let stream = std::io::stdout();
+    process::terminal(&stream).map_or_else(|| standard(&stream, "standard output"), Ok)
+}
+
+/// A copy of a standard stream's descriptor.
+fn standard(stream: &impl AsFd, name: &str) -> Result<File, Error> {
     let copy = stream.as_fd().try_clone_to_owned();
     copy.map(File::from).map_err(|error| Error::new(name, reason(&error)))
 }

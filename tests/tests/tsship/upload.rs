@@ -1,6 +1,7 @@
 //! How texts get to the server: in parts, compressed, by way of a proxy, and when they are tried again.
 
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
@@ -343,6 +344,46 @@ fn who_watches_sees_how_far_it_is_and_need_not_wait() {
     assert!(said.contains("\ruploading 6afd86c0.txt: 10 of 10 KiB\r") && said.ends_with(" \r"), "{said:?}");
     assert_eq!(backoff(&machine), None);
     assert_eq!(on_a_terminal(&machine), (2, String::new()));
+}
+
+#[test]
+fn who_talks_to_the_network_cannot_read_what_is_typed() {
+    let (machine, server) = ready();
+    put(&machine, 1_795_000_000, 100);
+    server.set_behaviour(|_| Reply::Late(Duration::MAX));
+    for args in [&[][..], &["-t"]] {
+        let asked = server.requests().len();
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        // As login(1) does.
+        let user = fs::metadata(machine.path("db/threatstop")).unwrap().uid();
+        std::os::unix::fs::fchown(&terminal.slave, Some(user), None).unwrap();
+        let slave = || terminal.slave.try_clone().unwrap();
+        let mut command = machine.program("tsship");
+        let mut collector =
+            command.args(args).stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
+        while server.requests().len() == asked {
+            assert!(collector.try_wait().unwrap().is_none(), "ended before it asked");
+            std::thread::yield_now();
+        }
+        let pid = collector.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let uploader = children.split_whitespace().last().unwrap().to_owned();
+        let mut terminals = 0;
+        for entry in fs::read_dir(format!("/proc/{uploader}/fd")).unwrap() {
+            let path = entry.unwrap().path();
+            if fs::read_link(&path).unwrap().starts_with("/dev/pts") {
+                let number = path.file_name().unwrap().to_str().unwrap();
+                let info = fs::read_to_string(format!("/proc/{uploader}/fdinfo/{number}")).unwrap();
+                let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+                let mode = i32::from_str_radix(flags, 8).unwrap() & nix::libc::O_ACCMODE;
+                assert_eq!(mode, nix::libc::O_WRONLY, "descriptor {number} of {args:?}");
+                terminals += 1;
+            }
+        }
+        assert!(terminals > 0, "it says what goes wrong");
+        collector.kill().unwrap();
+        collector.wait().unwrap();
+    }
 }
 
 #[test]
