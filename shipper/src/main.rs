@@ -44,8 +44,10 @@ fn main() -> ExitCode {
         Ok(args) if args.has('r') && (args.has('n') || !args.operands.is_empty()) => {
             return message::misuse("-r takes neither -n nor a log", USAGE);
         }
-        Ok(args) if args.has('t') && !args.operands.is_empty() => {
-            return message::misuse("-t takes no log", USAGE);
+        Ok(args)
+            if args.has('t') && ("nqr".chars().any(|flag| args.has(flag)) || !args.operands.is_empty()) =>
+        {
+            return message::misuse("-t takes neither -n, -q, -r nor a log", USAGE);
         }
         Ok(args) => args,
         Err(cause) => return message::misuse(cause, USAGE),

@@ -564,7 +564,9 @@ fn misuse_and_missing_keys_are_named() {
     let (status, out, err) = place.run(&[]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.contains("tsship: device_id: not set") && err.contains("tsship: url: not set"), "{err}");
-    for arguments in [&["-x"][..], &["-r", "pflog.0"], &["-nr"], &["-t", "pflog.0"]] {
+    for arguments in
+        [&["-x"][..], &["-r", "pflog.0"], &["-nr"], &["-t", "pflog.0"], &["-nt"], &["-qt"], &["-rt"]]
+    {
         let (status, _, err) = place.run(arguments);
         assert_eq!(status, 1);
         assert!(err.ends_with("usage: tsship [-nqrtv] [-c file] [log ...]\n"), "{err}");
