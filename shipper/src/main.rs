@@ -60,9 +60,9 @@ fn main() -> ExitCode {
     message::finish(status, line)
 }
 
-/// What a run promises at first. rpath: configuration, logs. wpath, cpath, flock: the lock, the
-/// outbox. getpw, id: SHIP_USER and the children's limits. proc: the children. inet, dns: what the
-/// uploader is left with. unveil: the collector's paths.
+/// What a run promises at first. rpath: configuration, logs, the terminal's name. wpath, cpath,
+/// flock: the lock, the outbox, the terminal. getpw, id: SHIP_USER and the children's limits. proc:
+/// the children. inet, dns: what the uploader is left with. unveil: the collector's paths.
 const EARLY: &str = "stdio rpath wpath cpath inet dns proc flock getpw id unveil";
 
 /// What all runs begin with: settings, and the account that children run as.

@@ -115,7 +115,7 @@ pub fn prepare() -> Result<(), Error> {
 }
 
 /// The terminal that a standard stream is, opened again for writing alone; `None` if it is none, or is
-/// not ours to open. To be called before any pledge(2).
+/// not ours to open. Needs the promises rpath and wpath.
 ///
 /// The descriptor that a shell gives us reads as well: a child that was taken over would see what is
 /// typed.
