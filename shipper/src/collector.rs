@@ -5,8 +5,10 @@
 //! a kill at any moment cannot break: draft, fsync, rename into the outbox, line in the ledger, post,
 //! removal. What is in the ledger is never spooled again; what is not is never posted.
 //!
-//! A decoder that dies costs this run its log: what it has written is discarded, because without its
-//! report there is no name under which a later run would know it. The next run tries again.
+//! A decoder that dies of its log costs the tail of that log: the text up to the last report is spooled
+//! like that of a whole log, under the digest of the whole, and what is lost is said, once. One that
+//! dies before there is a line of text, or of something else, costs this run the log. The next run
+//! tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use std::time::Instant;
 use common::clock::date_at;
 use common::{Config, Error, Status, message};
 
-use crate::decoder;
+use crate::decoder::{self, Failed};
 use crate::ledger::{Entry, Ledger};
 use crate::logs::Identity;
 use crate::outbox::{Draft, Name, Outbox, Text, surplus};
@@ -188,16 +190,16 @@ impl<'a> Collector<'a> {
         let log = decoding.log.display();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let limit = left.map_or(decoder::LIMIT, |left| left.min(decoder::LIMIT));
-        let report = match decoder::report_of(&mut decoding.decoder, Some(limit)) {
-            Ok(report) => report,
-            Err(ended) => {
-                if ended == Ended::Late && limit < decoder::LIMIT {
-                    message::say(format!(
-                        "{log}: waits for the next run, for this one has taken long enough"
-                    ));
-                } else {
-                    self.fail(Error::new(&log, format!("not shipped: its decoder {ended}")));
-                }
+        let is_known = |digest: &Digest| self.ledger.get(digest).is_some();
+        let (report, died) = match decoder::report_of(&mut decoding.decoder, Some(limit), is_known) {
+            Ok(report) => (report, None),
+            Err(Failed { ended: Ended::Late, .. }) if limit < decoder::LIMIT => {
+                message::say(format!("{log}: waits for the next run, for this one has taken long enough"));
+                return self.discard(&decoding.draft);
+            }
+            Err(Failed { ended, head: Some(head) }) => (head, Some(ended)),
+            Err(Failed { ended, head: None }) => {
+                self.fail(Error::new(&log, format!("not shipped: its decoder {ended}")));
                 return self.discard(&decoding.draft);
             }
         };
@@ -233,6 +235,16 @@ impl<'a> Collector<'a> {
             // Not in the ledger, so that a later version may ship it.
             self.fail(Error::new(&log, "not shipped: not one of its records can be read"));
             return self.discard(&decoding.draft);
+        }
+        if let (Some(ended), Ending::NotYet { text }) = (died, report.ending) {
+            if let Err(error) = self.outbox.cut(&decoding.draft, text) {
+                self.fail(Error::new(&log, format!("not shipped: its decoder {ended}; {error}")));
+                return self.discard(&decoding.draft);
+            }
+            // Before it is spooled: a run that is killed in between says it again.
+            let (records, last) = (report.records, date_at(entry.last));
+            let cause = format!("its decoder {ended}: what follows record {records}, of {last}, is lost");
+            self.fail(Error::new(&log, cause));
         }
         if report.records > 0 && !self.is_continuous {
             self.mention_gap(entry.first);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use common::{Error, Status, message, sandbox};
 
-use crate::decoder::{self, Settings};
+use crate::decoder::{self, Failed, Settings};
 use crate::process::Ended;
 use crate::report::Ending;
 use crate::{logs, start};
@@ -36,7 +36,7 @@ pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(
 
     let mut records: u64 = 0;
     for (log, mut decoder) in decoders {
-        match decoder::report_of(&mut decoder, None) {
+        match decoder::report_of(&mut decoder, None, |_| false) {
             Ok(report) => {
                 records = records.saturating_add(report.records);
                 if matches!(report.ending, Ending::CutOff | Ending::Empty) {
@@ -46,7 +46,7 @@ pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(
                 failed |= !faults.is_empty();
                 faults.iter().for_each(|fault| message::warn(Error::new(log.display(), fault)));
             }
-            Err(ended) => {
+            Err(Failed { ended, .. }) => {
                 failed = true;
                 // It has said why, unless whoever reads its output has seen enough.
                 if ended != Ended::Exit(1) {

@@ -3,7 +3,7 @@
 
 use crate::clock::{Clock, Zone};
 use crate::pcap::End;
-use crate::text::{Summary, decode};
+use crate::text::{Found, Summary, decode};
 use common::config::LogTime;
 use std::fs::{self, File};
 
@@ -11,7 +11,12 @@ use std::fs::{self, File};
 fn text_of(capture: &str) -> (String, Summary) {
     let file = File::open(path(capture)).unwrap();
     let mut text = Vec::new();
-    let summary = decode(file, &mut text, Clock::new(LogTime::Time, Zone::Utc)).unwrap();
+    let clock = Clock::new(LogTime::Time, Zone::Utc);
+    let write = |piece: &[u8], _: &Found| {
+        text.extend(piece);
+        Ok(())
+    };
+    let summary = decode(file, false, clock, write).unwrap();
     (String::from_utf8(text).unwrap(), summary)
 }
 
@@ -29,10 +34,10 @@ fn assert_equal(capture: &str, expected: &str) {
     }
     assert_eq!(differing.len(), 0, "{capture}: lines that differ");
     assert_eq!(ours, theirs, "{capture}: number of lines");
-    assert_eq!(summary.records, theirs.lines().count() as u64);
+    assert_eq!(summary.found.records, theirs.lines().count() as u64);
     let unknown =
         theirs.lines().filter(|line| line.contains("[|pflog]") || line.contains("[pflog: ")).count();
-    assert_eq!(summary.undecodable, unknown as u64);
+    assert_eq!(summary.found.undecodable, unknown as u64);
     assert!(matches!(summary.end, End::Clean));
 }
 

@@ -185,6 +185,20 @@ impl Outbox {
         }
     }
 
+    /// Cuts off what a draft has beyond its first `octets`, of which it is said to have at least as many.
+    ///
+    /// # Errors
+    /// It has fewer, or cannot be cut.
+    pub fn cut(&self, draft: &Draft, octets: u64) -> Result<(), Error> {
+        let cut = draft.file.metadata().and_then(|metadata| {
+            if metadata.len() < octets {
+                return Err(io::Error::other("shorter than its decoder said"));
+            }
+            draft.file.set_len(octets)
+        });
+        cut.map_err(|error| Error::io(&draft.path, &error))
+    }
+
     /// Puts a text, complete, into the outbox, and makes sure that it is on disk.
     ///
     /// # Errors
@@ -369,6 +383,9 @@ mod tests {
         writer.write_all(b"line\n").unwrap();
         assert!(outbox.draft(0).is_err(), "never opens what is there");
         assert_eq!(outbox.list().unwrap(), []);
+        writer.write_all(b"torn li").unwrap();
+        assert!(outbox.cut(&draft, 13).is_err(), "a draft is never made longer");
+        outbox.cut(&draft, 5).unwrap();
         outbox.publish(&draft, &name(7)).unwrap();
         assert_eq!(outbox.list().unwrap(), [(text(7), 5)]);
         let mut content = String::new();

@@ -68,6 +68,21 @@ pub enum Ended {
     Unknown,
 }
 
+impl Ended {
+    /// Whether the process died of what it did: a crash, a call that was not promised, or too much
+    /// time. Signals that an administrator, shutdown(8) or a system without memory sends are others.
+    pub fn is_own_fault(self) -> bool {
+        use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU};
+        match self {
+            Ended::Late => true,
+            Ended::Signal(signal) => {
+                [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU].contains(&signal)
+            }
+            Ended::Exit(_) | Ended::Strange | Ended::Unknown => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -252,7 +267,8 @@ impl Child {
         }
     }
 
-    fn kill(&mut self) -> Ended {
+    /// Kills the child if it has not ended, and waits for it.
+    pub fn kill(&mut self) -> Ended {
         self.socket = None;
         if let Some(ended) = self.ended {
             return ended;
@@ -314,7 +330,7 @@ pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
 
 /// A child that does `work` and exits. It may only call the system: the harness has threads.
 #[cfg(test)]
-pub(crate) fn child(work: fn(File) -> i32) -> Child {
+pub(crate) fn child(work: impl FnOnce(File) -> i32) -> Child {
     match split().unwrap() {
         Side::Parent(child) => child,
         Side::Child(socket) => {
@@ -356,6 +372,16 @@ mod tests {
         }
         assert_eq!(echo.end(), Ended::Exit(7));
         assert_eq!(echo.end(), Ended::Exit(7), "waited for once");
+    }
+
+    #[test]
+    fn what_others_sent_is_no_fault_of_a_process() {
+        use Signal::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGSYS, SIGTERM};
+        let own = [SIGABRT, SIGSEGV, SIGSYS].map(Ended::Signal);
+        assert!(own.into_iter().chain([Ended::Late]).all(Ended::is_own_fault));
+        let others = [SIGHUP, SIGINT, SIGKILL, SIGTERM].map(Ended::Signal);
+        let exits = [Ended::Exit(1), Ended::Strange, Ended::Unknown];
+        assert!(!others.into_iter().chain(exits).any(Ended::is_own_fault));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a decoder tells the collector: one report of fixed size.
+//! What a decoder tells the collector: reports of fixed size, on the way and at the end.
 //!
 //! The decoder reads hostile data and may be an attacker's by the time it reports, so the collector
 //! takes a report in exactly one form, or not at all.
@@ -50,6 +50,12 @@ pub enum Ending {
     },
     /// Before the first record could have started: there is nothing in it.
     Empty,
+    /// Not yet: the report is about the beginning of the log. Its digest is that of the whole log
+    /// already; all zero if the log can be read only once.
+    NotYet {
+        /// Octets of the text that was made of this beginning, in whole lines.
+        text: u64,
+    },
 }
 
 impl Ending {
@@ -69,6 +75,7 @@ impl fmt::Display for Ending {
             }
             Ending::Damaged { offset } => write!(f, "damaged after octet {offset}; what follows is lost"),
             Ending::Empty => f.write_str("empty"),
+            Ending::NotYet { .. } => f.write_str("not read to its end"),
         }
     }
 }
@@ -76,15 +83,16 @@ impl fmt::Display for Ending {
 impl Report {
     /// The report of a log that holds nothing.
     pub fn empty() -> Report {
-        Report {
-            ending: Ending::Empty,
-            digest: Digest::default(),
-            records: 0,
-            undecodable: 0,
-            overlong: 0,
-            first: 0,
-            last: 0,
-        }
+        Report::without_records(Ending::Empty, Digest::default())
+    }
+
+    /// The first report of a log, before any text.
+    pub fn first(digest: Digest) -> Report {
+        Report::without_records(Ending::NotYet { text: 0 }, digest)
+    }
+
+    fn without_records(ending: Ending, digest: Digest) -> Report {
+        Report { ending, digest, records: 0, undecodable: 0, overlong: 0, first: 0, last: 0 }
     }
 
     /// Whether there are records, and none of them is a pflog record: the log of another system, or
@@ -117,6 +125,7 @@ impl Report {
             Ending::Corrupt { record, offset } => (2, record, offset),
             Ending::Damaged { offset } => (3, 0, offset),
             Ending::Empty => (4, 0, 0),
+            Ending::NotYet { text } => (5, 0, text),
         };
         let mut octets = [0; LENGTH];
         let fields: [&[u8]; 9] = [
@@ -152,6 +161,7 @@ impl Report {
             (2, record @ 1.., offset) => Ending::Corrupt { record, offset },
             (3, 0, offset) => Ending::Damaged { offset },
             (4, 0, 0) => Ending::Empty,
+            (5, 0, text) => Ending::NotYet { text },
             _ => return None,
         };
         let report = Report { ending, digest, records, undecodable, overlong, first, last };
@@ -165,6 +175,11 @@ impl Report {
             && self.overlong <= self.records
             && (has_records || nothing)
             && (self.ending != Ending::Empty || *self == Report::empty())
+            && match self.ending {
+                // A line has an octet at least, that of its end.
+                Ending::NotYet { text } => text >= self.records && (has_records || text == 0),
+                _ => true,
+            }
     }
 }
 
@@ -190,11 +205,14 @@ mod tests {
             Ending::CutOff,
             Ending::Corrupt { record: 1, offset: 24 },
             Ending::Damaged { offset: u64::MAX },
+            Ending::NotYet { text: 3 },
         ];
         for ending in endings {
             assert_eq!(Report::decode(&report(ending).encode()), Some(report(ending)));
         }
-        assert_eq!(Report::decode(&Report::empty().encode()), Some(Report::empty()));
+        for report in [Report::empty(), Report::first([7; 32])] {
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
     }
 
     #[test]
@@ -226,10 +244,12 @@ mod tests {
         refused(|report| (report.records, report.undecodable, report.overlong) = (0, 0, 0));
         refused(|report| report.ending = Ending::Empty);
         refused(|report| report.ending = Ending::Corrupt { record: 0, offset: 24 });
+        refused(|report| report.ending = Ending::NotYet { text: 2 });
+        refused(|report| *report = Report { ending: Ending::NotYet { text: 1 }, ..Report::empty() });
         let mut octets = report(Ending::Clean).encode();
         octets[LENGTH - 1] = 1;
         assert_eq!(Report::decode(&octets), None, "a clean log has no place of damage");
-        for kind in 5..=255 {
+        for kind in 6..=255 {
             octets[0] = kind;
             assert_eq!(Report::decode(&octets), None);
         }
@@ -237,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_taken_in_one_form_or_refused(kind in 0u8..6, octets in proptest::collection::vec(0u8..2, LENGTH - 1)) {
+        fn any_octets_are_taken_in_one_form_or_refused(kind in 0u8..7, octets in proptest::collection::vec(0u8..2, LENGTH - 1)) {
             let octets: [u8; LENGTH] = [&[kind], octets.as_slice()].concat().try_into().unwrap();
             if let Some(report) = Report::decode(&octets) {
                 prop_assert_eq!(report.encode(), octets);

@@ -7,13 +7,13 @@ use crate::print::{self, line::Line};
 use flate2::bufread::MultiGzDecoder;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What gzip files start with (RFC 1952).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The output is written when this much has gathered.
+/// The text is written when this much has gathered, at the latest.
 const OUTPUT: usize = 64 * 1024;
 
 /// A SHA-256 digest.
@@ -22,9 +22,11 @@ pub type Digest = [u8; SHA256_OUTPUT_LEN];
 /// A time stamp: seconds since the epoch, and microseconds.
 pub type Stamp = (u32, u32);
 
-/// What was found in a file.
-#[derive(Debug)]
-pub struct Summary {
+/// What was found in a file, up to the end of the text that was made of it so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Octets of the text, which are whole lines.
+    pub text: u64,
     /// Records, each of which is a line of the text.
     pub records: u64,
     /// Those among them that could not be read: without a pflog header, or a line that is not filterlog's.
@@ -36,8 +38,15 @@ pub struct Summary {
     pub first: Option<Stamp>,
     /// Time stamp of the last record that has one.
     pub last: Option<Stamp>,
-    /// Digest of all octets of the file, uncompressed; of a damaged one, of those that could be read.
-    pub octets: Digest,
+}
+
+/// What a whole file held.
+#[derive(Debug)]
+pub struct Summary {
+    /// What was found in it.
+    pub found: Found,
+    /// The same as [`digest`], if it was asked for.
+    pub octets: Option<Digest>,
     /// How the file ended.
     pub end: End,
 }
@@ -54,28 +63,22 @@ pub enum Error {
 /// Reads a pflog file or the lines of filterlog(8), plain or compressed by gzip, and writes its text.
 ///
 /// Memory is bounded whatever the file holds. A file that is cut off, corrupt or damaged gives the text of
-/// the records before that place, and [`Summary::end`] says where it is. At the first error of `output`
-/// everything stops.
-pub fn decode<R: Read, W: Write>(mut input: R, output: &mut W, clock: Clock) -> Result<Summary, Error> {
-    let mut start = Vec::new();
-    let magic = (&mut input).take(GZIP_MAGIC.len() as u64).read_to_end(&mut start);
-    magic.map_err(|cause| Error::Input(NotPflog::Unreadable(cause)))?;
-    let is_gzip = start == GZIP_MAGIC;
-    let input = start.as_slice().chain(input);
-    if is_gzip {
-        let input = MultiGzDecoder::new(BufReader::with_capacity(OUTPUT, input));
-        decode_plain(input, output, clock)
-    } else {
-        decode_plain(input, output, clock)
-    }
-}
-
-fn decode_plain<R: Read, W: Write>(input: R, output: &mut W, clock: Clock) -> Result<Summary, Error> {
-    let mut input = Hashed { input, context: Context::new(&SHA256) };
+/// the records before that place, and [`Summary::end`] says where it is.
+///
+/// `write` gets the text piece by piece, each of whole lines, with what was found up to its end. A piece is
+/// at most a sixteenth of the text before it, or a line, so that a process that dies takes little along.
+/// At the first error of `write` everything stops.
+pub fn decode<R, W>(input: R, is_digested: bool, clock: Clock, write: W) -> Result<Summary, Error>
+where
+    R: Read,
+    W: FnMut(&[u8], &Found) -> io::Result<()>,
+{
+    let input = uncompressed(input).map_err(|cause| Error::Input(NotPflog::Unreadable(cause)))?;
+    let mut input = Hashed { input, context: is_digested.then(|| Context::new(&SHA256)) };
     let mut start = Vec::new();
     let read = (&mut input).take(filterlog::START as u64).read_to_end(&mut start);
     read.map_err(|cause| Error::Input(NotPflog::Unreadable(cause)))?;
-    let mut lines = Lines::new(output);
+    let mut lines = Lines { write, text: Vec::with_capacity(2 * OUTPUT), found: Found::default() };
     let mut whole = start.as_slice().chain(&mut input);
     let end = if filterlog::starts_like_syslog(&start) {
         lines.pass_on(BufReader::with_capacity(OUTPUT, whole))?
@@ -91,28 +94,50 @@ fn decode_plain<R: Read, W: Write>(input: R, output: &mut W, clock: Clock) -> Re
         },
         end => end,
     };
-    let Lines { records, undecodable, overlong, first, last, .. } = lines;
-    let octets = input.context.finish().as_ref().first_chunk().copied().unwrap_or_default();
-    Ok(Summary { records, undecodable, overlong, first, last, octets, end })
+    Ok(Summary { found: lines.found, octets: input.context.map(finish), end })
+}
+
+/// The digest of all octets of a file, uncompressed; of a damaged one, of those that can be read.
+pub fn digest(input: impl Read) -> Digest {
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; OUTPUT];
+    if let Ok(mut input) = uncompressed(input) {
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => context.update(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+    }
+    finish(context)
+}
+
+fn finish(context: Context) -> Digest {
+    context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+/// What a file holds, whether it is compressed or not.
+fn uncompressed<'a>(mut input: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut start = Vec::new();
+    (&mut input).take(GZIP_MAGIC.len() as u64).read_to_end(&mut start)?;
+    let is_gzip = start == GZIP_MAGIC;
+    let input = io::Cursor::new(start).chain(input);
+    if is_gzip {
+        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(OUTPUT, input))));
+    }
+    Ok(Box::new(input))
 }
 
 /// The text on its way to the output, and what is to be said about it.
-struct Lines<'a, W> {
-    output: &'a mut W,
+struct Lines<W> {
+    write: W,
     text: Vec<u8>,
-    records: u64,
-    undecodable: u64,
-    overlong: u64,
-    first: Option<Stamp>,
-    last: Option<Stamp>,
+    found: Found,
 }
 
-impl<'a, W: Write> Lines<'a, W> {
-    fn new(output: &'a mut W) -> Self {
-        let text = Vec::with_capacity(2 * OUTPUT);
-        Self { output, text, records: 0, undecodable: 0, overlong: 0, first: None, last: None }
-    }
-
+impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
     /// The records of a pcap file.
     fn print(&mut self, input: impl Read, mut clock: Clock) -> Result<End, Error> {
         let mut reader = Reader::new(input).map_err(Error::Input)?;
@@ -121,7 +146,7 @@ impl<'a, W: Write> Lines<'a, W> {
                 Ok(record) => record,
                 Err(end) => return Ok(end),
             };
-            self.overlong += u64::from(record.is_overlong);
+            self.found.overlong += u64::from(record.is_overlong);
             clock.stamp(&mut self.text, record.sec, record.usec);
             let printed = print::packet(&mut self.text, record.captured, record.len);
             self.end_line(printed.is_ok(), Some((record.sec, record.usec)))?;
@@ -160,7 +185,7 @@ impl<'a, W: Write> Lines<'a, W> {
             match time {
                 Some(_) => self.text.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(&line)),
                 None => {
-                    let number = self.records + 1;
+                    let number = self.found.records + 1;
                     Line::new(&mut self.text).text("[filterlog: line ").dec(number).text(" cannot be read]");
                 }
             }
@@ -171,32 +196,40 @@ impl<'a, W: Write> Lines<'a, W> {
     /// Ends the line of a record.
     fn end_line(&mut self, is_known: bool, stamp: Option<Stamp>) -> Result<(), Error> {
         self.text.push(b'\n');
-        self.records += 1;
-        self.undecodable += u64::from(!is_known);
-        self.first = self.first.or(stamp);
-        self.last = stamp.or(self.last);
-        if self.text.len() >= OUTPUT {
-            self.output.write_all(&self.text).map_err(Error::Output)?;
-            self.text.clear();
+        let found = &mut self.found;
+        found.records += 1;
+        found.undecodable += u64::from(!is_known);
+        found.first = found.first.or(stamp);
+        found.last = stamp.or(found.last);
+        if self.text.len() >= OUTPUT || self.text.len() as u64 >= found.text / 16 {
+            self.flush()?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        self.output.write_all(&self.text).and_then(|()| self.output.flush()).map_err(Error::Output)
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        self.found.text += self.text.len() as u64;
+        (self.write)(&self.text, &self.found).map_err(Error::Output)?;
+        self.text.clear();
+        Ok(())
     }
 }
 
-/// Digests whatever is read through it.
+/// Digests whatever is read through it, if that is wanted.
 struct Hashed<R> {
     input: R,
-    context: Context,
+    context: Option<Context>,
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
-        self.context.update(buffer.get(..count).unwrap_or_default());
+        if let Some(context) = &mut self.context {
+            context.update(buffer.get(..count).unwrap_or_default());
+        }
         Ok(count)
     }
 }

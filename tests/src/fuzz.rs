@@ -12,6 +12,7 @@ use fetcher::answer::APL;
 use fetcher::chunk::Chunk;
 use hickory_proto::op::Query;
 use hickory_proto::rr::{Name, RecordType};
+use shipper::text::Summary;
 
 /// A target's name and what it does.
 pub type Target = (&'static str, fn(&[u8]));
@@ -161,13 +162,23 @@ fn tsig(octets: &[u8]) {
     assert!(verifier.only(octets, 1_700_000_000).is_err(), "taken without a signature");
 }
 
-/// A packet log, plain or compressed: one printable line for each record.
-fn pflog(octets: &[u8]) {
+/// The text of a packet log.
+fn decode(log: &[u8]) -> (Vec<u8>, Result<Summary, shipper::text::Error>) {
     let mut text = Vec::new();
     let clock = shipper::clock::Clock::new(common::config::LogTime::Time, shipper::clock::Zone::Utc);
-    if let Ok(summary) = shipper::text::decode(octets, &mut text, clock) {
+    let summary = shipper::text::decode(log, false, clock, |piece, _| {
+        text.extend(piece);
+        Ok(())
+    });
+    (text, summary)
+}
+
+/// A packet log, plain or compressed: one printable line for each record.
+fn pflog(octets: &[u8]) {
+    let (text, summary) = decode(octets);
+    if let Ok(Summary { found, .. }) = summary {
         let lines = text.iter().filter(|octet| **octet == b'\n').count();
-        assert_eq!(lines as u64, summary.records);
+        assert_eq!((text.len() as u64, lines as u64), (found.text, found.records));
     }
     assert!(text.iter().all(|octet| matches!(octet, b'\n' | b' '..=b'~')));
 }
@@ -177,11 +188,9 @@ fn filterlog(octets: &[u8]) {
     if shipper::filterlog::parse(octets).is_some() {
         assert!(octets.iter().all(|octet| matches!(octet, b' '..=b'~')));
         let log = [octets, b"\n"].concat();
-        let mut text = Vec::new();
-        let clock = shipper::clock::Clock::new(common::config::LogTime::Time, shipper::clock::Zone::Utc);
-        let summary =
-            shipper::text::decode(&log[..], &mut text, clock).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((text, summary.records, summary.undecodable), (log, 1, 0));
+        let (text, summary) = decode(&log);
+        let Summary { found, .. } = summary.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((text, found.records, found.undecodable), (log, 1, 0));
     }
     pflog(&[b"<6>1 ", octets].concat());
 }

@@ -34,6 +34,8 @@ pub enum Fate {
     Go,
     /// Whoever wants to make it is killed before.
     Kill,
+    /// Whoever wants to make it dies before, as of a fault of its own.
+    Crash,
     /// It is not made, and fails with this errno.
     Fail(i32),
 }
@@ -57,7 +59,8 @@ pub fn run(
         let fate = before(Step { own, all, process: request.thread, of_child, writes: writes(request) });
         Ok(match fate {
             Fate::Go => Answer::Continue,
-            Fate::Kill => Answer::Kill,
+            Fate::Kill => Answer::Kill(libc::SIGKILL),
+            Fate::Crash => Answer::Kill(libc::SIGABRT),
             Fate::Fail(errno) => Answer::Fail(errno),
         })
     };

@@ -1,6 +1,9 @@
 //! tsship beside a newsyslog that rotates, killed, on a full disk, and before a log service that fails: no record is lost without
 //! a word, and none is posted twice but under the same key.
 
+#[path = "shipping/decoder.rs"]
+mod decoder;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
@@ -10,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use decoder::{decodes, lost_after};
 use tests::log_server::{LogServer, Reply, Request, Upload};
 use tests::machine::{Machine, words};
 use tests::newsyslog::{Line, Newsyslog};
@@ -53,11 +57,19 @@ fn names(machine: &Machine, directory: &str) -> Vec<String> {
 
 /// The texts by their keys, and how often each came.
 fn by_key(uploads: &[Upload]) -> BTreeMap<String, (String, usize)> {
+    first_by_key(uploads, |known, text| known == text)
+}
+
+/// The first text of each key, and how often one came that may have it too.
+fn first_by_key(
+    uploads: &[Upload],
+    may_follow: impl Fn(&str, &str) -> bool,
+) -> BTreeMap<String, (String, usize)> {
     let mut texts = BTreeMap::new();
     for upload in uploads {
         let text = String::from_utf8(upload.content.clone()).unwrap();
         let known = texts.entry(upload.idempotency_key().unwrap().to_owned()).or_insert((text.clone(), 0));
-        assert!(known.0 == text, "one key, two texts");
+        assert!(may_follow(&known.0, &text), "one key, two texts");
         known.1 += 1;
     }
     texts
@@ -413,6 +425,8 @@ fn a_storm() {
     let lock = || -> MutexGuard<'_, Firewall> { firewall.lock().unwrap() };
     // How often a text may have come again.
     let excuses = Arc::new(AtomicUsize::new(0));
+    // How many records were shipped of logs that lost their tails.
+    let mut heads = BTreeSet::new();
     let mut runs = 0;
     while lock().rotations < 200 {
         runs += 1;
@@ -446,14 +460,23 @@ fn a_storm() {
         let (own, all) = (1 + chance.below(350), 1 + chance.below(1500));
         let killed = !stalls && chance.one_in(2);
         let killed_anybody = !stalls && !killed && chance.one_in(5);
+        let mut crashes_at = (!stalls && chance.one_in(3)).then(|| 1 + chance.below(1500));
+        let crashes = crashes_at.is_some();
         let mut moment = Chance(chance.next());
-        let beside = Arc::clone(&firewall);
+        let (beside, logs) = (Arc::clone(&firewall), machine.path("log"));
         let before = move |step: Step| {
             if moment.one_in(25) {
                 beside.lock().unwrap().live(in_hook);
             }
-            let now = killed && !step.of_child && step.own == own || killed_anybody && step.all == all;
-            if now { Fate::Kill } else { Fate::Go }
+            if killed && !step.of_child && step.own == own || killed_anybody && step.all == all {
+                return Fate::Kill;
+            }
+            let crashes = step.of_child && crashes_at.is_some_and(|at| step.all >= at);
+            if crashes && decodes(&logs, step.process).is_some() {
+                crashes_at = None;
+                return Fate::Crash;
+            }
+            Fate::Go
         };
         let limit = if stalls { Duration::from_millis(400) } else { AMPLE };
         match steps::run(&mut command, limit, before) {
@@ -462,7 +485,8 @@ fn a_storm() {
                 let whole =
                     output.status.code().is_some() && said.lines().all(|line| line.starts_with("tsship: "));
                 assert!(whole || killed || killed_anybody, "{}", words(&output));
-                assert!(killed_anybody || !said.contains("decoder"), "{said}");
+                assert!(killed_anybody || crashes || !said.contains("decoder"), "{said}");
+                heads.extend(lost_after(&said));
             }
             Err(Refused::TimeLimit(_)) if stalls => {}
             Err(refused) => panic!("{refused}"),
@@ -489,7 +513,9 @@ fn a_storm() {
     lock().newsyslog.rotate();
     settle();
 
-    let texts = by_key(&server.accepted());
+    // After the ledger was lost, a decoder may get farther than before, or less far.
+    let may_follow = |known: &str, text: &str| known.starts_with(text) || text.starts_with(known);
+    let texts = first_by_key(&server.accepted(), may_follow);
     let rejected = names(&machine, "rejected").into_iter().map(|name| {
         let text = fs::read_to_string(machine.path("db/threatstop/rejected").join(&name)).unwrap();
         (name.split_once('-').unwrap().1.to_owned(), (text, 1))
@@ -512,13 +538,26 @@ fn a_storm() {
         })
         .collect();
     let wanted: BTreeSet<String> = stamps(&wanted).collect();
-    let missing: Vec<&String> = wanted.difference(&found).collect();
-    assert!(missing.is_empty() && found.len() == wanted.len(), "missing: {missing:?}");
+    // What is missing is behind the last record of a text of which that was said.
+    let last = |(text, _): &(String, usize)| Some((stamps(text).last()?, stamps(text).count()));
+    let ends: BTreeMap<String, usize> = all.values().filter_map(last).collect();
+    let (mut before, mut lost) = (None, 0);
+    for stamp in &wanted {
+        if found.contains(stamp) {
+            before = Some(stamp);
+            continue;
+        }
+        let records = before.and_then(|before| ends.get(before));
+        assert!(records.is_some_and(|records| heads.contains(records)), "{stamp} is missing");
+        lost += 1;
+    }
+    assert!(found.is_subset(&wanted) && found.len() + lost == wanted.len());
+    assert!(lost > 0, "no decoder died of its log");
     let repeated: usize = texts.values().map(|(_, times)| times - 1).sum();
     let excuses = excuses.load(Ordering::Relaxed);
     assert!(repeated <= excuses, "{repeated} repeated, {excuses} lost answers and kills");
     println!(
-        "{runs} runs, {} rotations, {} records in {} texts, {refused} refused, {repeated} repeated ({excuses} times with reason)",
+        "{runs} runs, {} rotations, {} records ({lost} lost by decoders that died) in {} texts, {refused} refused, {repeated} repeated ({excuses} times with reason)",
         lock().rotations,
         wanted.len(),
         all.len()

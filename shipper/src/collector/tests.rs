@@ -84,6 +84,75 @@ fn a_decoder_that_ends_badly_fails_the_run_and_no_other_log() {
     std::fs::remove_dir_all(spool).unwrap();
 }
 
+#[test]
+fn a_decoder_that_dies_costs_the_lines_that_it_had_not_written() {
+    let _alone = process::alone();
+    let text = b"one\ntwo\nthree\n";
+    for octets in 0..=text.len() {
+        let (spool, config) = scratch("dies");
+        let mut collector = collector(&config);
+        let whole = text.get(..octets).unwrap().split_inclusive(|octet| *octet == b'\n');
+        let lines: Vec<&[u8]> = whole.filter(|line| line.ends_with(b"\n")).collect();
+        let head = Report {
+            ending: Ending::NotYet { text: lines.concat().len() as u64 },
+            records: lines.len() as u64,
+            first: if lines.is_empty() { 0 } else { 5 },
+            last: if lines.is_empty() { 0 } else { 6 },
+            ..Report::first([7; 32])
+        };
+        let dies = |mut socket: File| {
+            for report in [&Report::first([7; 32]), &head] {
+                let begun = socket.read_exact(&mut [0]).and_then(|()| socket.write_all(&report.encode()));
+                if begun.is_err() {
+                    return 1;
+                }
+            }
+            i32::from(nix::sys::signal::raise(nix::sys::signal::Signal::SIGABRT).is_ok())
+        };
+        // The second is another log with the same digest: what is known costs no line twice.
+        for number in 0..2 {
+            let (draft, mut writer, _) = collector.outbox.draft(number).unwrap();
+            writer.write_all(&text[..octets]).unwrap();
+            let (log, file) = ("pflog.1".into(), Identity::default());
+            let decoder = process::child(dies);
+            collector.spool(Decoding { log, file, decoder, draft, number: 0 }, None);
+        }
+        let spooled = collector.outbox.list().unwrap();
+        let entry = collector.ledger.get(&[7; 32]).map(|entry| (entry.records, entry.first, entry.last));
+        if lines.is_empty() {
+            assert_eq!((spooled.as_slice(), entry), (&[][..], None), "{octets}");
+        } else {
+            let [(name, _)] = spooled[..] else { panic!("{octets}: {spooled:?}") };
+            assert_eq!(name, Text::from(Name { first: 5, digest: [7; 32] }));
+            let path = spool.join("outbox").join(name.to_string());
+            assert_eq!(std::fs::read(path).unwrap(), lines.concat(), "{octets}");
+            assert_eq!(entry, Some((lines.len() as u64, 5, 6)));
+        }
+        assert!(collector.close().failed);
+        assert_eq!(std::fs::read_dir(spool.join("outbox")).unwrap().count(), lines.len().min(1), "no draft");
+        std::fs::remove_dir_all(spool).unwrap();
+    }
+}
+
+#[test]
+fn a_decoder_that_says_more_than_it_wrote_is_not_believed() {
+    let _alone = process::alone();
+    let (spool, config) = scratch("more");
+    let mut collector = collector(&config);
+    let lies = decoding(&collector, 0, |mut socket| {
+        let ending = Ending::NotYet { text: 1 << 40 };
+        let lie = Report { ending, records: 1, first: 5, last: 5, ..Report::first([7; 32]) };
+        for report in [Report::first([7; 32]), lie] {
+            let _ = socket.read_exact(&mut [0]).and_then(|()| socket.write_all(&report.encode()));
+        }
+        i32::from(nix::sys::signal::raise(nix::sys::signal::Signal::SIGABRT).is_ok())
+    });
+    collector.spool(lies, None);
+    assert_eq!((collector.ledger.get(&[7; 32]), collector.tally.failed), (None, true));
+    assert_eq!(std::fs::read_dir(spool.join("outbox")).unwrap().count(), 0);
+    std::fs::remove_dir_all(spool).unwrap();
+}
+
 /// Puts texts of one line into the outbox, for an uploader to have posted.
 fn fill(collector: &mut Collector, firsts: std::ops::Range<u64>) {
     for first in firsts {

@@ -5,6 +5,7 @@ use crate::clock::Zone;
 use common::config::LogTime;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use std::io::Write;
 
 /// A little-endian pcap file of records that hold `captured`.
 fn file(records: &[&[u8]]) -> Vec<u8> {
@@ -34,7 +35,13 @@ fn gzip(octets: &[u8]) -> Vec<u8> {
 
 fn decoded(input: &[u8]) -> Result<(String, Summary), Error> {
     let mut text = Vec::new();
-    let summary = decode(input, &mut text, clock())?;
+    let summary = decode(input, true, clock(), |piece, found| {
+        assert!(piece.is_empty() || piece.ends_with(b"\n"));
+        text.extend(piece);
+        assert_eq!((text.len() as u64, text.lines().count() as u64), (found.text, found.records));
+        Ok(())
+    })?;
+    assert_eq!(summary.octets, Some(digest(input)));
     Ok((String::from_utf8(text).unwrap(), summary))
 }
 
@@ -58,10 +65,10 @@ fn every_record_has_a_line() {
          14:13:23.000003 [pflog: unknown header length 60]\n\
          14:13:24.000004 [pflog: invalid header length!]\n"
     );
-    assert_eq!((summary.records, summary.undecodable), (5, 4));
-    assert_eq!(summary.first, Some((1_790_000_000, 0)));
-    assert_eq!(summary.last, Some((1_790_000_004, 4)));
-    assert_eq!(summary.octets, sha(&plain));
+    assert_eq!((summary.found.records, summary.found.undecodable), (5, 4));
+    assert_eq!(summary.found.first, Some((1_790_000_000, 0)));
+    assert_eq!(summary.found.last, Some((1_790_000_004, 4)));
+    assert_eq!(summary.octets, Some(sha(&plain)));
     assert!(matches!(summary.end, End::Clean));
 }
 
@@ -69,7 +76,7 @@ fn every_record_has_a_line() {
 fn a_log_without_records_is_fine() {
     let (text, summary) = decoded(&file(&[])).unwrap();
     assert_eq!(text, "");
-    assert_eq!((summary.records, summary.first), (0, None));
+    assert_eq!((summary.found.records, summary.found.first), (0, None));
     assert!(matches!(summary.end, End::Clean));
 }
 
@@ -111,7 +118,7 @@ fn damaged_gzip_gives_what_is_before_the_damage() {
     for len in 30..whole.len() {
         let Ok((ours, summary)) = decoded(&whole[..len]) else { continue };
         assert!(text.starts_with(&ours));
-        assert_eq!(summary.records, ours.lines().count() as u64);
+        assert_eq!(summary.found.records, ours.lines().count() as u64);
         assert!(matches!(summary.end, End::Unreadable { .. }), "{len}");
     }
 }
@@ -124,7 +131,7 @@ fn a_corrupt_record_is_said_and_all_octets_are_digested() {
     plain.extend(vec![9; 3_000_000]);
     let (text, summary) = decoded(&plain).unwrap();
     assert_eq!(text.lines().count(), 1);
-    assert_eq!(summary.octets, sha(&plain));
+    assert_eq!(summary.octets, Some(sha(&plain)));
     assert!(
         matches!(summary.end, End::Corrupt { record: 2, offset: 160, captured: 4_278_190_200 }),
         "{:?}",
@@ -137,7 +144,7 @@ fn overlong_records_are_counted() {
     let long = [packet(), vec![0; 41]].concat();
     let (text, summary) = decoded(&file(&[&packet(), &long, &packet()[..], &long])).unwrap();
     assert_eq!(text.lines().count(), 4);
-    assert_eq!((summary.records, summary.overlong), (4, 2));
+    assert_eq!((summary.found.records, summary.found.overlong), (4, 2));
 }
 
 #[test]
@@ -146,30 +153,49 @@ fn what_is_behind_a_damaged_length_is_not_lost_without_a_word() {
     let tenth: usize = 24 + 9 * 136;
     plain[tenth + 8..tenth + 12].copy_from_slice(&200_000u32.to_le_bytes());
     let (_, summary) = decoded(&plain).unwrap();
-    assert_eq!(summary.records, 9);
+    assert_eq!(summary.found.records, 9);
     assert!(matches!(summary.end, End::Corrupt { record: 10, .. }), "{:?}", summary.end);
 }
 
 #[test]
 fn stops_when_the_text_cannot_be_written() {
-    /// A full disk.
-    struct Full(usize);
-    impl Write for Full {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            self.0 += 1;
-            assert_eq!(self.0, 1, "written to again after an error");
-            assert!(octets.len() < 2 * OUTPUT);
-            Err(io::ErrorKind::StorageFull.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     for records in [1, 5000] {
         let plain = file(&vec![&packet()[..]; records]);
-        let error = decode(&plain[..], &mut Full(0), clock()).unwrap_err();
-        assert_eq!(error.to_string(), "cannot write the text: no storage space");
+        for room in [0, 1, 100_000] {
+            let mut is_full = false;
+            let result = decode(&plain[..], true, clock(), |piece, found| {
+                assert!(!is_full, "written to again after an error");
+                assert!(piece.len() < 2 * OUTPUT);
+                is_full = found.text > room;
+                if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+            });
+            assert_eq!(result.is_err(), is_full);
+            if let Err(error) = result {
+                assert_eq!(error.to_string(), "cannot write the text: no storage space");
+            }
+        }
     }
+}
+
+/// However the process that decodes dies, most of the text was written before.
+#[test]
+fn little_of_the_text_is_held_back() {
+    let plain = file(&vec![&packet()[..]; 20_000]);
+    let line =
+        "14:13:20.000000 rule 0/(match) block in on em0: 192.0.2.1 > 192.0.2.2: ip-proto-253 0\n".len();
+    let (mut before, mut pieces) = (0, 0);
+    decode(&plain[..], false, clock(), |piece, found| {
+        assert_eq!(before + piece.len(), found.text as usize);
+        assert!(
+            piece.len() <= line.max(before / 16 + line).min(OUTPUT + line),
+            "{} after {before}",
+            piece.len()
+        );
+        (before, pieces) = (before + piece.len(), pieces + 1);
+        Ok(())
+    })
+    .unwrap();
+    assert!((100..200).contains(&pieces), "{pieces}");
 }
 
 const FILTERLOG: &str = "Jan  1 00:00:07 fw filterlog[77]: 5,,,1000000105,em0,match,block,in,4,0x0,,64,0,0,DF,17,udp,40,\
@@ -182,10 +208,10 @@ fn lines_of_filterlog_are_passed_on() {
     for file in [log.clone().into_bytes(), gzip(log.as_bytes())] {
         let (text, summary) = decoded(&file).unwrap();
         assert_eq!(text, format!("{FILTERLOG}[filterlog: line 2 cannot be read]\n{second}"));
-        assert_eq!((summary.records, summary.undecodable, summary.overlong), (3, 1, 0));
-        let ((first, _), (last, _)) = (summary.first.unwrap(), summary.last.unwrap());
+        assert_eq!((summary.found.records, summary.found.undecodable, summary.found.overlong), (3, 1, 0));
+        let ((first, _), (last, _)) = (summary.found.first.unwrap(), summary.found.last.unwrap());
         assert_eq!((first % 86_400, last - first), (7, 86_400));
-        assert_eq!(summary.octets, sha(log.as_bytes()));
+        assert_eq!(summary.octets, Some(sha(log.as_bytes())));
         assert!(matches!(summary.end, End::Clean));
     }
 }
@@ -208,7 +234,7 @@ fn long_and_hostile_lines_cost_themselves() {
     let (text, summary) = decoded(log.as_bytes()).unwrap();
     let bad = |number| format!("[filterlog: line {number} cannot be read]\n");
     assert_eq!(text, [FILTERLOG, &bad(2), &bad(3), &bad(4), FILTERLOG, &bad(6)].concat());
-    assert_eq!((summary.records, summary.undecodable), (6, 4));
+    assert_eq!((summary.found.records, summary.found.undecodable), (6, 4));
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Device {
     fn sabotage(&self, request: &Request) -> Option<Answer> {
         let mut state = self.shared.lock();
         let (nth, answer) = match state.sabotage? {
-            Sabotage::Kill(nth) => (nth, Answer::Kill),
+            Sabotage::Kill(nth) => (nth, Answer::Kill(libc::SIGKILL)),
             Sabotage::Fail(nth, errno) if writes(request) => (nth, Answer::Fail(errno)),
             Sabotage::Fail(..) => return None,
         };

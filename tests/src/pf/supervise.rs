@@ -84,8 +84,8 @@ pub enum Answer {
     Descriptor(OwnedFd, bool),
     /// Leave the caller waiting.
     Never,
-    /// Kill the process before it does the call.
-    Kill,
+    /// Kill the process with this signal before it does the call.
+    Kill(i32),
 }
 
 /// A program under supervision.
@@ -368,9 +368,11 @@ fn serve(
                     if let Some(refused) = memory.refusal() {
                         return Err(refused);
                     }
-                    if matches!(answer, Answer::Kill) && valid(listener, id) {
+                    if let Answer::Kill(signal) = answer
+                        && valid(listener, id)
+                    {
                         // SAFETY: kill takes plain numbers; the thread waits for our answer, so its number is not another's.
-                        unsafe { libc::kill(request.thread as i32, libc::SIGKILL) };
+                        unsafe { libc::kill(request.thread as i32, signal) };
                     }
                     respond(listener, id, answer)?;
                 }
@@ -426,7 +428,9 @@ fn respond(listener: &OwnedFd, id: u64, answer: Answer) -> Result<(), Refused> {
     let mut response = roomy::<libc::seccomp_notif_resp>();
     response.ours.id = id;
     match answer {
-        Answer::Never | Answer::Kill => return Ok(()),
+        Answer::Never => return Ok(()),
+        // The signal comes before the program sees this.
+        Answer::Kill(_) => response.ours.error = -libc::EINTR,
         Answer::Success => {}
         Answer::Continue => response.ours.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
         Answer::Fail(errno) => response.ours.error = -errno,
