@@ -18,8 +18,9 @@ const RECORD_HEADER: usize = 16;
 /// (`MAXIMUM_SNAPLEN`).
 pub const MAX_CAPTURED: usize = 256 * 1024;
 
-/// Room for the longest record and enough more that records are seldom moved.
-const BUFFER: usize = RECORD_HEADER + 2 * MAX_CAPTURED;
+/// How much is read at once: little enough to stay in the processor's cache. A longer record makes more
+/// room for itself.
+const BUFFER: usize = 64 * 1024;
 
 /// How many octets of a file that is not pcap are shown.
 const SHOWN: usize = 16;
@@ -238,6 +239,9 @@ impl<R: Read> Window<R> {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+            if self.buffer.len() < wanted {
+                self.buffer.resize(wanted, 0);
+            }
         }
         while self.end - self.start < wanted && self.failed.is_none() {
             let space = self.buffer.get_mut(self.end..).unwrap_or_default();

@@ -199,8 +199,10 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
         let found = &mut self.found;
         found.records += 1;
         found.undecodable += u64::from(!is_known);
-        found.first = found.first.or(stamp);
-        found.last = stamp.or(found.last);
+        if let Some(stamp) = stamp {
+            found.first.get_or_insert(stamp);
+            found.last = Some(stamp);
+        }
         if self.text.len() >= OUTPUT || self.text.len() as u64 >= found.text / 16 {
             self.flush()?;
         }
