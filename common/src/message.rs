@@ -66,7 +66,9 @@ pub fn program() -> &'static str {
 /// Prints `program: what` to standard error.
 pub fn warn(what: impl fmt::Display) {
     let _line = without_progress();
-    let _ = writeln!(std::io::stderr(), "{}: {}", program(), printable(what));
+    // In one write(2), for other processes of this program may have something to say too.
+    let line = format!("{}: {}\n", program(), printable(what));
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Prints a line to standard output under `-v`; cron mails whatever is printed without it.
