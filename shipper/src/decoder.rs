@@ -19,7 +19,7 @@ use common::{Error, message, sandbox};
 use crate::clock::{Clock, Zone};
 use crate::logs::Log;
 use crate::pcap::{End, NotPflog};
-use crate::process::{self, Child, Ended};
+use crate::process::{self, Child, Ended, FULL};
 use crate::report::{self, Ending, Report};
 use crate::text::{self, Digest, Found};
 
@@ -40,11 +40,11 @@ pub struct Settings {
     pub largest_text: Option<u64>,
 }
 
-/// The decoder's process, from its first step to its exit status: 0 if it has reported, else 1 and
-/// it has said why.
+/// The decoder's process, from its first step to its exit status: 0 if it has reported, `FULL`, or 1
+/// after it has said why.
 pub fn work(socket: File, log: Log, text: File, settings: &Settings) -> i32 {
     match serve(socket, &log, text, settings) {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(said) => {
             said.iter().for_each(message::warn);
             1
@@ -52,7 +52,7 @@ pub fn work(socket: File, log: Log, text: File, settings: &Settings) -> i32 {
     }
 }
 
-fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Result<(), Option<Error>> {
+fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Result<i32, Option<Error>> {
     let clock = confine(settings).map_err(Some)?;
     wait(&mut socket)?;
     let is_shipped = settings.largest_text.is_some();
@@ -72,9 +72,10 @@ fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Re
     };
     let report = match text::decode(&log.file, is_shipped && digest.is_none(), clock, written) {
         Ok(summary) => report(ending(&summary.end), summary.octets.unwrap_or(name), &summary.found),
+        Err(text::Error::Output(error)) if error.kind() == ErrorKind::FileTooLarge => return Ok(FULL),
         Err(error) => refused(log, error)?,
     };
-    tell(&mut socket, &report).map_err(|_| None)
+    tell(&mut socket, &report).map(|()| 0).map_err(|_| None)
 }
 
 /// The digest of a log that can be read twice; then it is where it was. A pipe can be read but once.
@@ -125,9 +126,6 @@ fn refused(log: &Log, error: text::Error) -> Result<Report, Option<Error>> {
         text::Error::Input(NotPflog::Empty | NotPflog::CutOff { .. }) => Ok(Report::empty()),
         // Somebody who reads standard output has seen enough.
         text::Error::Output(error) if error.kind() == ErrorKind::BrokenPipe => Err(None),
-        text::Error::Output(error) if error.kind() == ErrorKind::FileTooLarge => {
-            Err(about(&"its text is larger than a quarter of OUTBOX_MAX; raise it"))
-        }
         text::Error::Output(error) => Err(about(&format!("cannot write its text: {}", reason(&error)))),
         error => Err(about(&error)),
     }

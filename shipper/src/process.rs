@@ -68,13 +68,16 @@ pub enum Ended {
     Unknown,
 }
 
+/// Exit status of a child whose output is as large as it may be.
+pub const FULL: i32 = 3;
+
 impl Ended {
-    /// Whether the process died of what it did: a crash, a call that was not promised, or too much
-    /// time. Signals that an administrator, shutdown(8) or a system without memory sends are others.
+    /// Whether the process ended by what it did: a crash, a call that was not promised, too much time
+    /// or output. Signals that an administrator, shutdown(8) or a system without memory sends are others.
     pub fn is_own_fault(self) -> bool {
         use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU};
         match self {
-            Ended::Late => true,
+            Ended::Late | Ended::Exit(FULL) => true,
             Ended::Signal(signal) => {
                 [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU].contains(&signal)
             }
@@ -86,6 +89,7 @@ impl Ended {
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Ended::Exit(FULL) => f.write_str("has filled a quarter of OUTBOX_MAX"),
             Ended::Exit(status) => write!(f, "exited with status {status}"),
             Ended::Signal(signal) => write!(f, "died of {signal}"),
             Ended::Late => f.write_str("took too long and was killed"),
@@ -378,7 +382,7 @@ mod tests {
     fn what_others_sent_is_no_fault_of_a_process() {
         use Signal::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGSYS, SIGTERM};
         let own = [SIGABRT, SIGSEGV, SIGSYS].map(Ended::Signal);
-        assert!(own.into_iter().chain([Ended::Late]).all(Ended::is_own_fault));
+        assert!(own.into_iter().chain([Ended::Late, Ended::Exit(FULL)]).all(Ended::is_own_fault));
         let others = [SIGHUP, SIGINT, SIGKILL, SIGTERM].map(Ended::Signal);
         let exits = [Ended::Exit(1), Ended::Strange, Ended::Unknown];
         assert!(!others.into_iter().chain(exits).any(Ended::is_own_fault));
@@ -389,10 +393,10 @@ mod tests {
         let _alone = alone();
         let mut short = child(|mut socket| {
             let _ = socket.write_all(b"ab");
-            3
+            4
         });
-        assert_eq!(short.receive(&mut [0; 3], after(LONG)), Err(Ended::Exit(3)));
-        assert_eq!(short.send(b"x"), Err(Ended::Exit(3)));
+        assert_eq!(short.receive(&mut [0; 3], after(LONG)), Err(Ended::Exit(4)));
+        assert_eq!(short.send(b"x"), Err(Ended::Exit(4)));
         let mut dead = child(|_| {
             let _ = kill(getpid(), Signal::SIGKILL);
             0
