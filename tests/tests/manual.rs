@@ -1,5 +1,8 @@
 //! The manual and the examples say what the programs take: every key, every flag, every default.
 
+#[path = "manual/examples.rs"]
+mod examples;
+
 use std::path::{Path, PathBuf};
 
 use common::Config;

@@ -7,7 +7,7 @@ use common::Table::Allow;
 use common::config::Config;
 use tests::log_server::Certificate;
 use tests::machine::{Machine, skip, words};
-use tests::name_server::{Kind, NameServer, Place, Zone};
+use tests::name_server::{Kind, NameServer, Options, Place, Zone};
 
 use super::script::made;
 use super::{ZONE, assert_fetches, machine, source, spooled, tsfetch};
@@ -273,5 +273,26 @@ fn the_manuals_dns_over_tls() {
         ];
         assert_fetches(&machine, &wanted);
         assert_eq!(spooled(&machine, Allow), ["192.0.2.128/28"]);
+    }
+}
+
+/// What the manual tells to type in order to find the list that has an entry.
+#[test]
+fn the_manual_finds_the_list_of_an_entry() {
+    if !Path::new("/usr/bin/dig").exists() {
+        return skip("bind9-dnsutils");
+    }
+    let zones = [Zone { name: ZONE.to_owned(), text: displayed("; policy.example") }];
+    let Some(server) = NameServer::start(Kind::Nsd, &zones, &Options::default()) else {
+        return;
+    };
+    let command = displayed_as_roff("# which list").replace("\\e", "\\");
+    let command = command.replace("=192.0.2.53", &format!("='127.0.0.1 -p {}'", server.port()));
+    for (entry, found) in
+        [("203.0.113.0/24", "block.policy.example: 1.block.policy.example.\n"), ("203.0.113.7/32", "")]
+    {
+        let command = command.replace("203.0.113.0/24", entry);
+        let output = Command::new("/bin/sh").args(["-c", &command]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), found, "{command}: {}", words(&output));
     }
 }
