@@ -148,11 +148,10 @@ fn filter<'a>(
 }
 
 fn condition(check: &Check) -> Result<SeccompCondition, BackendError> {
-    let own = u64::from(std::process::id());
     let (place, operator, value) = match *check {
         Check::Is(place, mask, value) => (place, SeccompCmpOp::MaskedEq(mask), value),
         Check::Not(place, value) => (place, SeccompCmpOp::Ne, value),
-        Check::Own(place) => (place, SeccompCmpOp::Eq, own),
+        Check::Own(place) => (place, SeccompCmpOp::Eq, std::process::id().into()),
     };
     // The kernel ignores the upper half of an int, a caller may leave anything there.
     let length = match check {
