@@ -43,6 +43,10 @@ pub enum System {
     FreeBsd,
 }
 
+/// OpenBSD's header is printed from so many of its first octets. The packet's addresses, which differ
+/// from record to record, are behind them.
+pub const PRINTED: usize = 61;
+
 /// Names of the reasons a packet was logged for, by number (`PFRES_NAMES`, `net/pfvar.h`).
 const REASONS: [&str; 17] = [
     "match",
@@ -66,7 +70,6 @@ const REASONS: [&str; 17] = [
 
 /// Who matched a packet, and where it was met.
 ///
-/// The byte strings come from the capture: they end before their NUL and may hold anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
     /// Whose header it is.
@@ -75,8 +78,7 @@ pub struct Header<'a> {
     pub family: Family,
     /// Number of the rule in the main ruleset; `None` is the implicit default rule.
     pub rule: Option<u32>,
-    /// Name of the anchor whose rule matched, empty in the main ruleset.
-    pub ruleset: &'a [u8],
+    ruleset: &'a [u8; 16],
     /// Number of the rule in the anchor; `None` if there is none.
     pub subrule: Option<u32>,
     /// What pf did (`PF_PASS`, `PF_DROP`, ...).
@@ -85,8 +87,7 @@ pub struct Header<'a> {
     pub reason: u8,
     /// Which way the packet went (`PF_INOUT`, `PF_IN`, `PF_OUT`).
     pub direction: u8,
-    /// The interface.
-    pub ifname: &'a [u8],
+    ifname: &'a [u8; 16],
 }
 
 /// The kind of packet behind the header, from the address family number of the system that wrote it.
@@ -112,6 +113,17 @@ pub enum Error {
 }
 
 impl Header<'_> {
+    /// Name of the anchor whose rule matched, empty in the main ruleset. It comes from the capture and may
+    /// hold anything but NUL.
+    pub fn ruleset(&self) -> &[u8] {
+        before_nul(self.ruleset)
+    }
+
+    /// The interface; it, too, may hold anything.
+    pub fn ifname(&self) -> &[u8] {
+        before_nul(self.ifname)
+    }
+
     /// pf's word for the reason, or `None` for a number OpenBSD does not use.
     pub fn reason_name(&self) -> Option<&'static str> {
         REASONS.get(usize::from(self.reason)).copied()
@@ -159,8 +171,8 @@ fn read(header: &[u8], layout: Layout) -> Option<Header<'_>> {
         },
         action: u8_at(header, 2)?,
         reason: u8_at(header, 3)?,
-        ifname: before_nul(array::<16>(header, 4)?),
-        ruleset: before_nul(array::<16>(header, 20)?),
+        ifname: array(header, 4)?,
+        ruleset: array(header, 20)?,
         rule: number(36)?,
         subrule: number(40)?,
         direction: u8_at(header, layout.direction)?,
@@ -202,9 +214,10 @@ mod tests {
                 action: 1,
                 reason: 16,
                 direction: 2,
-                ifname: b"vio0",
+                ifname: b"vio0\0\0\0\0\0\0\0\0\0\0\0\0",
             }
         );
+        assert_eq!((parsed.ruleset(), parsed.ifname()), (&b"sixteen-octets-x"[..], &b"vio0"[..]));
         assert_eq!(parsed.action_name(), "block");
         assert_eq!(parsed.reason_name(), Some("no-route"));
         assert_eq!(packet, b"packet");

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::filterlog;
 use crate::pcap::{End, NotPflog, Reader};
-use crate::print::{self, line::Line};
+use crate::print::{Printer, line::Line};
 use flate2::bufread::MultiGzDecoder;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use std::fmt;
@@ -141,6 +141,7 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
     /// The records of a pcap file.
     fn print(&mut self, input: impl Read, mut clock: Clock) -> Result<End, Error> {
         let mut reader = Reader::new(input).map_err(Error::Input)?;
+        let mut printer = Printer::default();
         loop {
             let record = match reader.read() {
                 Ok(record) => record,
@@ -148,7 +149,7 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
             };
             self.found.overlong += u64::from(record.is_overlong);
             clock.stamp(&mut self.text, record.sec, record.usec);
-            let printed = print::packet(&mut self.text, record.captured, record.len);
+            let printed = printer.packet(&mut self.text, record.captured, record.len);
             self.end_line(printed.is_ok(), Some((record.sec, record.usec)))?;
         }
     }
@@ -193,7 +194,9 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
         }
     }
 
-    /// Ends the line of a record.
+    /// Ends the line of a record. Inlined, so that the stamp stays in registers: to pass it through memory
+    /// took a sixth of the time of a log.
+    #[inline(always)]
     fn end_line(&mut self, is_known: bool, stamp: Option<Stamp>) -> Result<(), Error> {
         self.text.push(b'\n');
         let found = &mut self.found;
@@ -209,6 +212,7 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
         Ok(())
     }
 
+    #[inline(never)]
     fn flush(&mut self) -> Result<(), Error> {
         if self.text.is_empty() {
             return Ok(());

@@ -201,7 +201,7 @@ fn packet(octets: &[u8]) {
     let length = u32::try_from(octets.len()).unwrap_or(u32::MAX);
     for claimed in [length, length.saturating_add(100), u32::MAX] {
         line.clear();
-        let _ = shipper::print::packet(&mut line, octets, claimed);
+        let _ = shipper::print::Printer::default().packet(&mut line, octets, claimed);
         assert!(line.iter().all(|octet| matches!(octet, b' '..=b'~')), "{}", line.escape_ascii());
     }
 }

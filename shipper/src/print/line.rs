@@ -27,14 +27,21 @@ impl<'a> Line<'a> {
         self
     }
 
+    /// What another line holds, and is safe for that.
+    pub(crate) fn printed(&mut self, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+
     /// A decimal number (`%u`).
+    #[inline]
     pub(crate) fn dec(&mut self, number: impl Into<u64>) -> &mut Self {
-        self.decimal(number.into(), 1)
+        let number = number.into();
+        if number < GROUP { self.short(number, 1) } else { self.long(number, 1) }
     }
 
     /// A decimal number of at least `width` digits (`%0*u`).
-    pub(crate) fn dec_padded(&mut self, number: u32, width: usize) -> &mut Self {
-        self.decimal(number.into(), width)
+    pub(crate) fn dec_padded(&mut self, number: u32, width: u32) -> &mut Self {
+        self.long(number.into(), width)
     }
 
     /// A decimal number with its sign (`%ld`).
@@ -45,18 +52,22 @@ impl<'a> Line<'a> {
         self.dec(number.unsigned_abs())
     }
 
-    /// Digits are made four at a time in a register, where a loop over a buffer would have the processor
-    /// wait for its own bytes, and a branch for each length guess wrong half of the time.
-    fn decimal(&mut self, number: u64, width: usize) -> &mut Self {
-        const GROUP: u64 = 10_000;
-        if number >= GROUP || width > 4 {
-            self.decimal(number / GROUP, width.saturating_sub(4));
-            return self.first(four_digits(number % GROUP), 4);
+    /// A number of any length, from groups of four digits.
+    fn long(&mut self, number: u64, width: u32) -> &mut Self {
+        if number < GROUP && width <= 4 {
+            return self.short(number, width);
         }
-        let digits = u32::from_be_bytes(four_digits(number));
-        let zeros = (digits ^ u32::from_be_bytes([b'0'; 4])).leading_zeros() / 8;
-        let unused = zeros.min(3).min(4 - width as u32);
-        self.first((digits << (8 * unused)).to_be_bytes(), 4 - unused as usize)
+        self.long(number / GROUP, width.saturating_sub(4));
+        self.first((digits(number % GROUP) | ZEROS).to_le_bytes(), 4)
+    }
+
+    /// A number below 10,000, of at least `width` digits, which are up to four. Where they are many a
+    /// line, a branch for each length would be guessed wrong half of the time.
+    #[inline]
+    fn short(&mut self, number: u64, width: u32) -> &mut Self {
+        let digits = digits(number);
+        let unused = (digits.trailing_zeros() / 8).min(3).min(4 - width);
+        self.first(((digits | ZEROS) >> (8 * unused)).to_le_bytes(), 4 - unused as usize)
     }
 
     /// Appends the first `count` of `octets`. All are copied, which is faster, and the rest is taken back.
@@ -69,12 +80,10 @@ impl<'a> Line<'a> {
     }
 
     /// An octet, by far the most frequent number, and a dot.
+    #[inline(always)]
     fn octet(&mut self, octet: u8) -> &mut Self {
-        let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' | digit);
-        let [hundreds, tens, ones] = digits;
-        let unused = u32::from(octet < 100) + u32::from(octet < 10);
-        let text = u32::from_be_bytes([hundreds, tens, ones, b'.']) << (8 * unused);
-        self.first(text.to_be_bytes(), 4 - unused as usize)
+        let text = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+        self.first(text.to_le_bytes(), 4 - text.leading_zeros() as usize / 8)
     }
 
     /// A hexadecimal number (`%x`).
@@ -176,10 +185,35 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The digits of a number below 10,000, with zeros before it.
-fn four_digits(number: u64) -> [u8; 4] {
+/// Numbers are made in groups of four digits, in a register: a loop over a buffer would have the
+/// processor wait for its own bytes.
+const GROUP: u64 = 10_000;
+
+/// The character 0 in each octet.
+const ZEROS: u32 = u32::from_ne_bytes([b'0'; 4]);
+
+/// The text of each octet and a dot, from the lowest octet on.
+static OCTETS: [u32; 256] = {
+    let mut texts = [0; 256];
+    let mut rest = texts.as_mut_slice();
+    let mut octet = 0;
+    while let Some((text, others)) = rest.split_first_mut() {
+        let unused = (octet < 100) as u32 + (octet < 10) as u32;
+        let three = (digits(octet) | ZEROS) >> 8;
+        *text = (three | ((b'.' as u32) << 24)) >> (8 * unused);
+        octet += 1;
+        rest = others;
+    }
+    texts
+};
+
+/// The four digits of a number below 10,000, the first in the lowest octet: halves of two digits, then
+/// the tens of both at once, for which 103 / 1024 is near enough to a tenth.
+const fn digits(number: u64) -> u32 {
     let number = number as u32;
-    [number / 1000, number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' | digit as u8)
+    let halves = (number / 100) | ((number % 100) << 16);
+    let tens = (halves.wrapping_mul(103) >> 10) & 0x000f_000f;
+    tens | (halves.wrapping_sub(tens.wrapping_mul(10)) << 8)
 }
 
 /// Where the first longest run of two or more zero groups is, and its length; (0, 0) without one.
@@ -240,12 +274,33 @@ mod tests {
         assert_eq!(text, "em0 ~\\012\\000\\033[2J\\177\\377\\");
     }
 
+    #[test]
+    fn every_group_and_octet() {
+        for number in 0..=GROUP {
+            assert_eq!(
+                written(|l| {
+                    l.dec(number);
+                }),
+                number.to_string()
+            );
+        }
+        for octet in 0..=255 {
+            let addr = [octet, 255 - octet, octet / 2, octet];
+            assert_eq!(
+                written(|l| {
+                    l.addr4(&addr);
+                }),
+                std::net::Ipv4Addr::from(addr).to_string()
+            );
+        }
+    }
+
     proptest! {
         #[test]
-        fn numbers_like_std(number: u64, small: u32, signed: i64, width in 0usize..12) {
+        fn numbers_like_std(number: u64, small: u32, signed: i64, width in 0u32..12) {
             prop_assert_eq!(written(|l| { l.dec(number); }), number.to_string());
             prop_assert_eq!(written(|l| { l.signed(signed); }), signed.to_string());
-            prop_assert_eq!(written(|l| { l.dec_padded(small, width); }), format!("{small:0width$}"));
+            prop_assert_eq!(written(|l| { l.dec_padded(small, width); }), format!("{small:0w$}", w = width as usize));
             prop_assert_eq!(written(|l| { l.hex(small); }), format!("{small:x}"));
             prop_assert_eq!(written(|l| { l.hex_padded(small, 8); }), format!("{small:08x}"));
         }

@@ -36,7 +36,7 @@ mod tcp;
 mod tcpopt;
 mod udp;
 
-use crate::pflog::{Error, Family, Header, System, parse};
+use crate::pflog::{Error, Family, Header, PRINTED, System, parse};
 use line::Line;
 
 /// How many IP headers inside one another are followed: more than fit into an Ethernet frame.
@@ -47,38 +47,54 @@ const MAX_NESTING: u32 = 75;
 /// The direction that OpenBSD's tcpdump calls `out`; all others are `in`.
 const PF_OUT: u8 = 2;
 
-/// Appends the text of one record, without its time stamp and without a newline.
-///
-/// `captured` is the record's pflog header and what was captured of the packet, `len` the length
-/// of both before anything was cut off. Whatever the octets are, what is appended is printable ASCII.
-///
-/// A record without a pflog header this program knows still gets its text, in square brackets, and its
-/// error is returned so that it can be counted.
-pub fn packet(out: &mut Vec<u8>, captured: &[u8], len: u32) -> Result<(), Error> {
-    let line = &mut Line::new(out);
-    let (header, packet) = match parse(captured) {
-        Ok(parts) => parts,
-        Err(error) => {
-            unknown(line, error);
-            return Err(error);
+/// Prints records. The text of a rule is kept, for its records come many in a row.
+#[derive(Debug, Default)]
+pub struct Printer {
+    /// The octets of the header that the text was made of.
+    header: Vec<u8>,
+    rule: Vec<u8>,
+}
+
+impl Printer {
+    /// Appends the text of one record, without its time stamp and without a newline.
+    ///
+    /// `captured` is the record's pflog header and what was captured of the packet, `len` the length
+    /// of both before anything was cut off. Whatever the octets are, what is appended is printable ASCII.
+    ///
+    /// A record without a pflog header this program knows still gets its text, in square brackets, and its
+    /// error is returned so that it can be counted.
+    pub fn packet(&mut self, out: &mut Vec<u8>, captured: &[u8], len: u32) -> Result<(), Error> {
+        let line = &mut Line::new(out);
+        let (header, packet) = match parse(captured) {
+            Ok(parts) => parts,
+            Err(error) => {
+                unknown(line, error);
+                return Err(error);
+            }
+        };
+        // A length smaller than the header's is nonsense; tcpdump's arithmetic wraps, and so do its words.
+        let header_len = captured.len().saturating_sub(packet.len());
+        let len = len.wrapping_sub(u32::try_from(header_len).unwrap_or(u32::MAX));
+        if header.system == System::FreeBsd {
+            freebsd::packet(line, &header, packet, len);
+            return Ok(());
         }
-    };
-    // A length smaller than the header's is nonsense; tcpdump's arithmetic wraps, and so do its words.
-    let header_len = captured.len().saturating_sub(packet.len());
-    let len = len.wrapping_sub(u32::try_from(header_len).unwrap_or(u32::MAX));
-    if header.system == System::FreeBsd {
-        freebsd::packet(line, &header, packet, len);
-        return Ok(());
-    }
-    rule(line, &header);
-    match header.family {
-        Family::V4 => ip::print(line, packet, len, 0),
-        Family::V6 => ip6::print(line, packet, len, 0),
-        Family::Other(number) => {
-            line.text("unknown-af ").dec(number);
+        let octets = captured.get(..PRINTED).unwrap_or(captured);
+        if self.header != octets {
+            self.header = octets.to_vec();
+            self.rule.clear();
+            rule(&mut Line::new(&mut self.rule), &header);
         }
+        line.printed(&self.rule);
+        match header.family {
+            Family::V4 => ip::print(line, packet, len, 0),
+            Family::V6 => ip6::print(line, packet, len, 0),
+            Family::Other(number) => {
+                line.text("unknown-af ").dec(number);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn unknown(line: &mut Line<'_>, error: Error) {
@@ -96,9 +112,9 @@ fn rule(line: &mut Line<'_>, header: &Header<'_>) {
     line.text("rule ");
     match header.rule {
         None => line.text("def"),
-        Some(rule) if header.ruleset.is_empty() => line.dec(rule),
+        Some(rule) if header.ruleset().is_empty() => line.dec(rule),
         Some(rule) => {
-            line.dec(rule).text(".").escaped(header.ruleset);
+            line.dec(rule).text(".").escaped(header.ruleset());
             match header.subrule {
                 None => line.text(".def"),
                 Some(subrule) => line.text(".").dec(subrule),
@@ -111,7 +127,7 @@ fn rule(line: &mut Line<'_>, header: &Header<'_>) {
     };
     line.text(") ").text(header.action_name());
     line.text(if header.direction == PF_OUT { " out on " } else { " in on " });
-    line.escaped(header.ifname).text(": ");
+    line.escaped(header.ifname()).text(": ");
 }
 
 /// What is printed in place of headers nested too deep.
@@ -142,7 +158,7 @@ mod tests {
     /// The text of a record, which must be printable ASCII.
     fn text(captured: &[u8], len: u32) -> String {
         let mut out = b"earlier line\n".to_vec();
-        let _ = packet(&mut out, captured, len);
+        let _ = Printer::default().packet(&mut out, captured, len);
         let line = out.strip_prefix(b"earlier line\n").unwrap();
         assert!(!line.is_empty());
         assert!(line.iter().all(|byte| matches!(byte, b' '..=b'~')), "{}", line.escape_ascii());
@@ -181,6 +197,34 @@ mod tests {
             text(&record, 100),
             "rule 0.\\015\\377 anchor.0/(match) pass in on em0\\01200:00:0 \\033[2J: [|ip]"
         );
+    }
+
+    #[test]
+    fn the_kept_text_follows_the_rule() {
+        let first = record(2, b"");
+        let mut printer = Printer::default();
+        let mut text = |captured: &[u8]| {
+            let mut out = Vec::new();
+            printer.packet(&mut out, captured, 100).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        // Action, reason, interface, anchor, rule, direction.
+        for (at, octet, expected) in [
+            (2, 1, "rule 0/(match) block in on : [|ip]"),
+            (3, 1, "rule 0/(bad-offset) pass in on : [|ip]"),
+            (4, b'a', "rule 0/(match) pass in on a: [|ip]"),
+            (20, b'b', "rule 0.b.0/(match) pass in on : [|ip]"),
+            (39, 4, "rule 4/(match) pass in on : [|ip]"),
+            (60, 2, "rule 0/(match) pass out on : [|ip]"),
+        ] {
+            let mut other = first.clone();
+            other[at] = octet;
+            for _ in 0..2 {
+                assert_eq!(text(&first), "rule 0/(match) pass in on : [|ip]");
+                assert_eq!(text(&other), expected);
+                assert_eq!(text(&other), expected);
+            }
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(super) fn mark(line: &mut Line<'_>, protocol: &'static str) {
 fn rule(line: &mut Line<'_>, header: &Header<'_>) {
     line.text("rule ").dec(header.rule.unwrap_or(u32::MAX));
     if let Some(subrule) = header.subrule {
-        line.text(".").careted(header.ruleset).text(".").dec(subrule);
+        line.text(".").careted(header.ruleset()).text(".").dec(subrule);
     }
     line.text("/");
     named(line, &REASONS, header.reason);
@@ -97,7 +97,7 @@ fn rule(line: &mut Line<'_>, header: &Header<'_>) {
     named(line, &ACTIONS, header.action);
     line.text(" ");
     named(line, &DIRECTIONS, header.direction);
-    line.text(" on ").careted(header.ifname).text(": ");
+    line.text(" on ").careted(header.ifname()).text(": ");
 }
 
 /// The name that `number` has in `names`, or the number.
