@@ -58,8 +58,12 @@ fn result(returned: impl Into<i64>) -> io::Result<()> {
 
 /// A socket's type, from a family and a type.
 fn socket(family: i32, kind: i32) -> Option<Call> {
+    socket_of(family, kind, 0)
+}
+
+fn socket_of(family: i32, kind: i32, protocol: i32) -> Option<Call> {
     // SAFETY: socket takes plain numbers.
-    Some(Box::new(move || result(unsafe { libc::socket(family, kind, 0) })))
+    Some(Box::new(move || result(unsafe { libc::socket(family, kind, protocol) })))
 }
 
 /// An ioctl with room for whatever the kernel might write.
@@ -210,6 +214,11 @@ fn prepared(call: &str, directory: &Path) -> Option<Call> {
             // SAFETY: as above.
             result(unsafe { libc::signal(libc::SIGSYS, libc::SIG_IGN) } as i64)
         }),
+        // The nearest to setproctitle(3).
+        "set_name" => Box::new(|| {
+            // SAFETY: the name is NUL-terminated.
+            result(unsafe { libc::prctl(libc::PR_SET_NAME, c"sandboxed: at work".as_ptr()) })
+        }),
         "uname" => Box::new(|| ours(nix::sys::utsname::uname())),
         "gethostname" => Box::new(|| {
             let mut name = [0_u8; 256];
@@ -268,6 +277,20 @@ fn prepared(call: &str, directory: &Path) -> Option<Call> {
         "getrlimit" => {
             Box::new(|| ours(nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)))
         }
+        "limit_another" => Box::new(|| {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            let parent = nix::unistd::getppid().as_raw();
+            // SAFETY: nothing is read, and one limit written.
+            result(unsafe { libc::prlimit(parent, libc::RLIMIT_CORE, null(), &raw mut limit) })
+        }),
+        "listener" => Box::new(|| {
+            let allow = libc::sock_filter { code: 6, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
+            let program = libc::sock_fprog { len: 1, filter: (&raw const allow).cast_mut() };
+            let (call, mode) = (libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER);
+            let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+            // SAFETY: the kernel reads a program of one instruction; both live until it returns.
+            result(unsafe { libc::syscall(call, mode, flags, &raw const program) })
+        }),
         "setrlimit" => {
             Box::new(|| ours(nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)))
         }
@@ -289,6 +312,17 @@ fn prepared(call: &str, directory: &Path) -> Option<Call> {
             // SAFETY: ends the child, and nothing else.
             0 => unsafe { libc::_exit(0) },
             child => result(child),
+        }),
+        // A child that dies of abort(3): of that, and not of a violation.
+        "abort_in_child" => Box::new(|| {
+            // SAFETY: the child ends at once.
+            match unsafe { nix::unistd::fork() }? {
+                nix::unistd::ForkResult::Child => std::process::abort(),
+                nix::unistd::ForkResult::Parent { child } => match nix::sys::wait::waitpid(child, None)? {
+                    nix::sys::wait::WaitStatus::Signaled(_, nix::sys::signal::SIGABRT, _) => Ok(()),
+                    _ => Err(io::Error::from_raw_os_error(libc::ECHILD)),
+                },
+            }
         }),
         "command" => Box::new(|| {
             let done = Command::new("true").status()?.success();
@@ -357,6 +391,43 @@ fn prepared(call: &str, directory: &Path) -> Option<Call> {
                 stream.set_nodelay(true)
             })
         }
+        "fast_open" => {
+            let SocketAddr::V4(address) = argument.parse().ok()? else { return None };
+            let address = nix::sys::socket::SockaddrIn::from(address);
+            Box::new(move || {
+                use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket};
+                let stream = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+                let fast = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
+                ours(sendto(stream.as_raw_fd(), b"x", &address, fast))
+            })
+        }
+        "attach_filter" => {
+            let (listener, stream) = connected();
+            Box::new(move || {
+                let pass = libc::sock_filter { code: 6, jt: 0, jf: 0, k: u32::MAX };
+                let program = libc::sock_fprog { len: 1, filter: (&raw const pass).cast_mut() };
+                let size = size_of_val(&program) as libc::socklen_t;
+                let at = (&raw const program).cast();
+                let (level, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+                let _ = &listener;
+                // SAFETY: the kernel reads a program of one instruction; both live until it returns.
+                result(unsafe { libc::setsockopt(stream.as_raw_fd(), level, option, at, size) })
+            })
+        }
+        "datagram_pair" => Box::new(|| std::os::unix::net::UnixDatagram::pair().map(drop)),
+        "recvmsg" => {
+            let (mut ours, theirs) = UnixStream::pair().ok()?;
+            ours.write_all(b"x").ok()?;
+            Box::new(move || {
+                // SAFETY: all zero is a valid msghdr: one without room for anything.
+                let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+                // SAFETY: the kernel writes into the message alone.
+                result(unsafe { libc::recvmsg(theirs.as_raw_fd(), &raw mut message, 0) } as i64)
+            })
+        }
+        "mptcp_socket" => socket_of(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?,
+        "ping_socket" => socket_of(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)?,
+        "routing_table" => socket(libc::AF_NETLINK, libc::SOCK_RAW)?,
         "listen" => Box::new(|| TcpListener::bind("127.0.0.1:0").map(drop)),
         "resolve_numeric" => Box::new(|| ("192.0.2.1", 53).to_socket_addrs().map(drop)),
         "resolve_name" => Box::new(|| ("localhost", 53).to_socket_addrs().map(drop)),
@@ -371,6 +442,34 @@ fn prepared(call: &str, directory: &Path) -> Option<Call> {
             let config = rustls::ClientConfig::builder_with_provider(provider);
             config.with_safe_default_protocol_versions().map(drop).map_err(io::Error::other)
         }),
+        "agent" => {
+            let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).ok()?;
+            let target = shipper::uploader::Target {
+                url: "https://localhost/".to_owned(),
+                id: ("device".to_owned(), "id".to_owned()),
+                file_field: "file".to_owned(),
+                gzip: false,
+                proxy: String::new(),
+                certificates: key.cert.pem().into_bytes(),
+            };
+            Box::new(move || {
+                let poster = shipper::post::Poster::new(&target, &shipper::post::LIMITS);
+                poster.map(drop).map_err(io::Error::other)
+            })
+        }
+        // As root: what comes before the first pledge.
+        "privdrop_chroot" => {
+            privdrop::PrivDrop::default().chroot(directory).user("nobody").apply().ok()?;
+            Box::new(|| {
+                let (user, group) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+                let ids = [user.real, user.effective, user.saved].map(|id| id.as_raw());
+                let groups = [group.real, group.effective, group.saved].map(|id| id.as_raw());
+                let others = nix::unistd::getgroups()?.into_iter().any(|id| id.as_raw() != groups[0]);
+                let is_nobody =
+                    ids == [ids[0]; 3] && groups == [groups[0]; 3] && ids[0] != 0 && groups[0] != 0;
+                if is_nobody && !others { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+            })
+        }
         // pf(4), by number and size of the argument.
         "DIOCRADDTABLES" => pf(61, 1104)?,
         "DIOCRSETADDRS" => pf(69, 1104)?,

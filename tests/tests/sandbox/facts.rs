@@ -154,6 +154,34 @@ fn opens_are_told_apart() {
     }
 }
 
+/// What OpenBSD has not, or allows: ways around a promise or a port, and what nobody needs.
+#[test]
+fn there_is_no_way_around() {
+    let mut wrong = Vec::new();
+    for (promises, call, expected) in [
+        // MPTCP is not what Landlock's rules for ports call TCP.
+        ("stdio inet dns", "mptcp_socket", Killed),
+        ("stdio inet dns", "ping_socket", Killed),
+        // A pair of datagram sockets can be connected to other processes' sockets.
+        ("stdio inet", "datagram_pair", Killed),
+        // It may bring a descriptor, for which OpenBSD has the promise recvfd.
+        ("stdio", "recvmsg", Killed),
+        ("stdio", "listener", Killed),
+        ("stdio inet", "attach_filter", Killed),
+        ("stdio", "limit_another", Killed),
+        ("stdio id", "limit_another", Killed),
+        ("stdio wpath", "metadata", Killed),
+        ("stdio wpath", "current_dir", Killed),
+        ("stdio proc", "abort_in_child", Works),
+    ] {
+        let (verdict, said) = Try::new(promises, call).run();
+        if verdict != expected {
+            wrong.push(format!("{promises}: {call}: {verdict:?} for {expected:?} {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_violation_is_named() {
     let (verdict, said) = Try::new("stdio", "tcp_socket").run();
@@ -178,4 +206,7 @@ fn ports_are_those_that_were_named() {
     assert_eq!(Try { ports: &port, ..Try::new("stdio inet", &call) }.verdict(), Works);
     assert_eq!(Try { ports: "53", ..Try::new("stdio inet", &call) }.verdict(), Fails(libc::EACCES));
     assert_eq!(Try { ports: "53", ..Try::new("stdio inet dns", &call) }.verdict(), Fails(libc::EACCES));
+    // No connect(2), and so past the rules.
+    let call = format!("fast_open={address}");
+    assert_eq!(Try { ports: "53", ..Try::new("stdio inet dns", &call) }.verdict(), Killed);
 }

@@ -84,15 +84,21 @@ macro_rules! open {
 /// SIGSYS stays ours: whoever caught it would outlive a violation.
 const SIGSYS: u64 = l::SIGSYS as u64;
 /// TCGETS of isatty(3), which tells a terminal from all else.
-const IOCTLS: [i64; 5] =
-    [l::FIONREAD as i64, l::FIONBIO as i64, l::FIOCLEX as i64, l::FIONCLEX as i64, l::TCGETS as i64];
+const IOCTLS: &[&[Check]] = &[
+    &[is(1, l::FIONREAD as i64)],
+    &[is(1, l::FIONBIO as i64)],
+    &[is(1, l::FIOCLEX as i64)],
+    &[is(1, l::FIONCLEX as i64)],
+    &[is(1, l::TCGETS as i64)],
+];
 /// The number of an ioctl of group 'D' without its direction and size, which differ between systems:
 /// DIOCRADDTABLES, DIOCRGETTSTATS and DIOCRSETADDRS, of the twelve that pledge `pf` allows.
 const fn pf(number: u64) -> Check {
     Is(1, 0xffff, (b'D' as u64) << 8 | number)
 }
+/// The protocol is the type's usual one: Landlock's rules for ports know TCP, but not MPTCP or SCTP.
 const fn domain(family: i32, kind: i32) -> [Check; 3] {
-    [is(0, family as i64), Is(1, 0xf, kind as u64), Not(2, l::IPPROTO_RAW as u64)]
+    [is(0, family as i64), Is(1, 0xf, kind as u64), is(2, 0)]
 }
 
 const STDIO: &[Call] = &[
@@ -122,12 +128,15 @@ const STDIO: &[Call] = &[
     call!(SYS_getresgid),
     call!(SYS_getgroups),
     call!(SYS_getrusage),
-    call!(SYS_prlimit64, &[&[null(2)]]),
+    call!(SYS_prlimit64, &[&[is(0, 0), null(2)]]),
     call!(SYS_sched_getaffinity),
     call!(SYS_uname),
     call!(SYS_umask),
     call!(SYS_prctl, &[&[is(0, l::PR_SET_NAME as i64)], &[is(0, l::PR_SET_NO_NEW_PRIVS as i64)]]),
-    call!(SYS_seccomp, &[&[is(0, l::SECCOMP_SET_MODE_FILTER as i64)]]),
+    call!(
+        SYS_seccomp,
+        &[&[is(0, l::SECCOMP_SET_MODE_FILTER as i64), is(1, l::SECCOMP_FILTER_FLAG_TSYNC as i64)]]
+    ),
     // Time.
     call!(SYS_clock_gettime),
     call!(SYS_clock_getres),
@@ -168,16 +177,7 @@ const STDIO: &[Call] = &[
     call!(SYS_fstat),
     call!(SYS_newfstatat, &[&[has(3, l::AT_EMPTY_PATH)]]),
     call!(SYS_statx, &[&[has(2, l::AT_EMPTY_PATH)]]),
-    call!(
-        SYS_ioctl,
-        &[
-            &[is(1, IOCTLS[0])],
-            &[is(1, IOCTLS[1])],
-            &[is(1, IOCTLS[2])],
-            &[is(1, IOCTLS[3])],
-            &[is(1, IOCTLS[4])]
-        ]
-    ),
+    call!(SYS_ioctl, IOCTLS),
     call!(
         SYS_fcntl,
         &[
@@ -197,10 +197,10 @@ const STDIO: &[Call] = &[
     #[cfg(target_arch = "x86_64")]
     call!(SYS_poll),
     call!(SYS_ppoll),
-    // Sockets that are open. An address would be that of another peer; sendmsg(2) hides it.
-    call!(SYS_socketpair, &[&[is(0, l::AF_UNIX as i64)]]),
+    // Sockets that are open. An address would be that of another peer; sendmsg(2) hides it, and
+    // recvmsg(2) may bring a descriptor. Only a stream cannot be connected to somebody else.
+    call!(SYS_socketpair, &[&[is(0, l::AF_UNIX as i64), Is(1, 0xf, l::SOCK_STREAM as u64)]]),
     call!(SYS_recvfrom),
-    call!(SYS_recvmsg),
     call!(SYS_sendto, &[&[null(4)]]),
     call!(SYS_shutdown),
     call!(SYS_getsockname),
@@ -223,8 +223,15 @@ const UDP: &[&[Check]] = &[&domain(l::AF_INET, l::SOCK_DGRAM), &domain(l::AF_INE
 const INET: &[Call] = &[
     call!(SYS_socket, TCP),
     call!(SYS_connect),
-    call!(SYS_getsockopt, &[&[is(1, l::SOL_SOCKET as i64)]]),
-    call!(SYS_setsockopt, &[&[is(1, l::SOL_SOCKET as i64)]]),
+    call!(SYS_getsockopt, TIMEOUTS),
+    call!(SYS_setsockopt, TIMEOUTS),
+];
+
+/// Of the options that pledge allows under `inet`, those that std sets: others load programs into
+/// the kernel (SO_ATTACH_FILTER).
+const TIMEOUTS: &[&[Check]] = &[
+    &[is(1, l::SOL_SOCKET as i64), is(2, l::SO_RCVTIMEO as i64)],
+    &[is(1, l::SOL_SOCKET as i64), is(2, l::SO_SNDTIMEO as i64)],
 ];
 
 /// What getaddrinfo(3) of glibc does: it asks for its files' times by name, reads them, asks name
@@ -233,8 +240,8 @@ const DNS: &[Call] = &[
     call!(SYS_socket, TCP),
     call!(SYS_socket, UDP),
     call!(SYS_connect),
-    call!(SYS_sendto),
-    call!(SYS_sendmmsg),
+    call!(SYS_sendto, NOT_FAST),
+    call!(SYS_sendmmsg, NOT_FAST),
     call!(
         SYS_setsockopt,
         &[
@@ -243,6 +250,9 @@ const DNS: &[Call] = &[
         ]
     ),
 ];
+
+/// TCP Fast Open connects without connect(2), and so past Landlock's rules for ports.
+const NOT_FAST: &[&[Check]] = &[&[lacks(3, l::MSG_FASTOPEN)]];
 
 /// Calls that tell a path's status.
 const STAT: &[Call] = &[
@@ -292,6 +302,8 @@ const RENAME: &[Call] = &[
 
 const PROC: &[Call] = &[
     call!(SYS_kill),
+    // abort(3) of a child, who is not the process that this filter was made in.
+    call!(SYS_tgkill),
     call!(SYS_clone, &[&[lacks(0, NAMESPACES)]]),
     #[cfg(target_arch = "x86_64")]
     call!(SYS_fork),
@@ -302,7 +314,8 @@ const PROC: &[Call] = &[
 ];
 
 /// Under `proc` and `id`.
-const LIMITS: &[Call] = &[call!(SYS_prlimit64), call!(SYS_getpriority), call!(SYS_setpriority)];
+const LIMITS: &[Call] =
+    &[call!(SYS_prlimit64, &[&[is(0, 0)]]), call!(SYS_getpriority), call!(SYS_setpriority)];
 
 const ID: &[Call] = &[
     call!(SYS_setuid),
@@ -333,8 +346,6 @@ pub const ALLOWED: &[Group] = &[
     (&["rpath"], LOOK),
     (&["rpath"], &[call!(SYS_getdents64), call!(SYS_chdir)]),
     (&["wpath"], open!(l::O_WRONLY, 0)),
-    (&["wpath"], STAT),
-    (&["wpath"], LOOK),
     (&["rpath", "wpath"], open!(l::O_RDWR, 0)),
     (&["rpath", "cpath"], open!(l::O_RDONLY, l::O_CREAT)),
     (&["wpath", "cpath"], open!(l::O_WRONLY, l::O_CREAT)),
@@ -381,6 +392,9 @@ pub const NAMED: &[Call] = &[
     call!(SYS_utimensat),
     call!(SYS_mount),
     call!(SYS_unshare),
+    call!(SYS_recvmsg),
+    call!(SYS_sendmsg),
+    call!(SYS_bind),
     call!(SYS_listen),
     call!(SYS_accept4),
     call!(SYS_bpf),
