@@ -84,6 +84,12 @@ fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
     let account = privilege::account("SHIP_USER", &config.ship_user, config.is_set("SHIP_USER"));
     let result = account.and_then(|account| {
         process::prepare()?;
+        match sandbox::note() {
+            // Standard output is the text's.
+            Some(note) if args.has('n') && args.has('v') => message::warn(note),
+            Some(note) if !args.has('n') => message::say(note),
+            _ => {}
+        }
         let log_time = config.log_time;
         if args.has('n') {
             let settings = Settings { account, log_time, largest_text: None };
@@ -174,9 +180,6 @@ fn ship(
         (&temporary_name(&backoff), "rwc"),
     ])?;
     sandbox::pledge("stdio rpath wpath cpath proc")?;
-    if let Some(note) = sandbox::note() {
-        message::say(note);
-    }
 
     let known = args.operands.is_empty().then_some(found.known.as_slice());
     let mut collector = Collector::new(config, outbox, ledger, known, started.waiting)?;

@@ -1,8 +1,61 @@
 //! Every row that was seen on OpenBSD 7.8: the same promises and the same call give the same verdict here, or the difference of the
 //! systems is stated.
 
+use std::collections::BTreeSet;
+
+use tests::machine::skip;
+
 use super::Try;
 use super::Verdict::{self, Fails, Killed, Works};
+
+/// The rows of the table of what was seen, by what they say, and the calls here that stand for each.
+const ROWS: [(&str, &str); 31] = [
+    (
+        "files are made, written, linked, removed, renamed",
+        "create create_new hard_link remove_file create_dir rename",
+    ),
+    ("rename needs rpath", "rename"),
+    ("fchmod and futimens need fattr", "set_permissions set_modified"),
+    ("fchown needs fattr", "fchown"),
+    ("flock needs flock", "try_lock"),
+    (
+        "directories and status need rpath",
+        "metadata symlink_metadata read_dir canonicalize current_dir sync_directory open_nofollow",
+    ),
+    ("a directory's descriptor gives no right", "openat"),
+    (
+        "what stdio is for",
+        "mmap_file thread parallelism clocks localtime hash_map umask alarm signal set_name uname \
+         gethostname getresid is_terminal socketpair gzip panic memory",
+    ),
+    ("TIOCGWINSZ needs tty", "window_size"),
+    ("a TCP connection and its options need inet", "connect"),
+    ("setsockopt needs inet", "read_timeout"),
+    ("a numeric address is no name", "resolve_numeric"),
+    ("a name needs dns", "resolve_name"),
+    ("a program needs proc and exec", "command"),
+    ("a program of another user needs id", "command"),
+    ("current_exe needs ps", "current_exe"),
+    ("getifaddrs needs inet or route", "getifaddrs"),
+    ("the routing table needs route", "routing_table"),
+    ("getpwnam needs getpw", "getpwnam"),
+    ("syslog(3)", "syslog syslog_without_openlog"),
+    ("syslog by a socket that was connected before", "syslog_connected"),
+    ("kill needs proc", "kill_another"),
+    ("setrlimit needs proc", "setrlimit"),
+    ("setuid(0) needs id", "become_root"),
+    ("DIOCRADDTABLES and DIOCRSETADDRS without root", "DIOCRADDTABLES DIOCRSETADDRS DIOCRGETTSTATS"),
+    (
+        "other requests of pf",
+        "DIOCRADDADDRS DIOCRDELADDRS DIOCRGETADDRS DIOCRGETTABLES DIOCRTSTADDRS DIOCRGETASTATS DIOCRDELTABLES \
+         DIOCKILLSTATES DIOCGETLIMIT",
+    ),
+    ("privdrop with chroot, before stdio", "privdrop_chroot"),
+    ("ring's provider, a ureq agent", "rustls agent"),
+    ("/dev/null", "open=/dev/null"),
+    ("resolv.conf by the program itself", "open=/etc/resolv.conf"),
+    ("unveil needs unveil", "unveil"),
+];
 
 /// What OpenBSD says.
 const SEEN: &[(&str, &str, Verdict)] = &[
@@ -48,10 +101,12 @@ const SEEN: &[(&str, &str, Verdict)] = &[
     ("stdio inet", "resolve_name", Killed),
     ("stdio inet dns", "resolve_name", Works),
     ("stdio", "getifaddrs", Killed),
+    ("stdio", "routing_table", Killed),
     ("stdio", "getpwnam", Killed),
     ("stdio getpw", "getpwnam", Works),
     ("stdio", "syslog", Works),
     ("stdio", "syslog_without_openlog", Works),
+    ("stdio", "syslog_connected", Works),
     ("stdio", "kill_another", Killed),
     ("stdio proc", "kill_another", Works),
     ("stdio", "setrlimit", Killed),
@@ -67,6 +122,7 @@ const SEEN: &[(&str, &str, Verdict)] = &[
     ("stdio pf", "DIOCKILLSTATES", Killed),
     ("stdio pf", "DIOCGETLIMIT", Killed),
     ("stdio", "rustls", Works),
+    ("stdio", "agent", Works),
     ("stdio", "open=/etc/resolv.conf", Killed),
     ("stdio rpath", "unveil", Killed),
 ];
@@ -78,6 +134,7 @@ const DIFFERENT: &[(&str, &str, Verdict, &str)] = &[
     ("stdio pf", "DIOCRSETADDRS", Fails(libc::ENOTTY), "as above"),
     ("stdio pf", "DIOCRGETTSTATS", Fails(libc::ENOTTY), "as above"),
     ("stdio", "DIOCRSETADDRS", Killed, "as above: without pf it is not"),
+    ("stdio", "set_name", Works, "Linux has no setproctitle(3); the name of a thread is the nearest"),
     ("stdio", "parallelism", Killed, "std reads /proc and /sys for it; OpenBSD has a sysctl"),
     ("stdio", "open=/dev/null", Killed, "a filter sees no names; OpenBSD 8.0 kills too"),
     (
@@ -95,6 +152,7 @@ const DIFFERENT: &[(&str, &str, Verdict, &str)] = &[
         Fails(libc::EPERM),
         "the new process is killed: exec is promised by nobody here: a filter outlives execve(2)",
     ),
+    ("stdio rpath proc id", "command", Fails(libc::EPERM), "as above"),
 ];
 
 /// Rows whose promises no process of the suite makes: the word itself is refused.
@@ -111,6 +169,22 @@ fn the_same_call_has_the_same_verdict_as_on_openbsd() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_row_is_tried() {
+    let of_rows: BTreeSet<&str> = ROWS.iter().flat_map(|(_, calls)| calls.split_whitespace()).collect();
+    let tried = SEEN.iter().map(|(_, call, _)| *call).chain(DIFFERENT.iter().map(|(_, call, ..)| *call));
+    let tried: BTreeSet<&str> = tried.chain(["privdrop_chroot"]).collect();
+    assert_eq!(of_rows, tried);
+}
+
+#[test]
+fn root_is_gone_before_the_first_promise() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("root, for dropping it");
+    }
+    assert_eq!(Try { as_root: true, ..Try::new("stdio", "privdrop_chroot") }.verdict(), Works);
 }
 
 #[test]

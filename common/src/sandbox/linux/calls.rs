@@ -397,5 +397,4 @@ pub const NAMED: &[Call] = &[
     call!(SYS_bind),
     call!(SYS_listen),
     call!(SYS_accept4),
-    call!(SYS_bpf),
 ];
