@@ -314,3 +314,63 @@ fn remove_keeps_what_others_changed_and_says_so() {
     assert!(root.path("var/db/threatstop/policy/dir/etc").is_symlink());
     assert!(!root.path("usr/local/sbin/tsfetch").exists());
 }
+
+/// pf refuses all of pf.conf at the next boot if a file that it names is gone.
+#[test]
+fn remove_leaves_what_pf_conf_still_names() {
+    if !possible() {
+        return;
+    }
+    const RULES: &str = "usr/local/etc/threatstop.pf.conf";
+    const FILE: &str = "var/db/ThreatSTOP-Block.pftable";
+    let root = Root::new("OpenBSD", Shell::Mksh);
+    assert_status(&root.add(&[]), 0);
+    let edited = root.read("etc/pf.conf").replace(" # tspf(7)", " # do not touch");
+    root.write("etc/pf.conf", &edited);
+    let output = root.tsadmin(&["remove"], "\n");
+    assert_status(&output, 0);
+    for left in [RULES, FILE] {
+        let words = format!("Left: /{left}, which /etc/pf.conf names\n");
+        assert!(stdout(&output).contains(&words), "{}", stdout(&output));
+        assert!(root.path(left).exists());
+    }
+    assert_eq!(root.read("etc/pf.conf"), edited);
+    assert!(root.path("stub/pf/tables/ThreatSTOP-Block").exists(), "rules still refer to it");
+
+    // Rules of somebody's own, with the file that add made.
+    let root = Root::new("OpenBSD", Shell::Dash);
+    let own = "table <ThreatSTOP-Block> persist file \"/var/db/ThreatSTOP-Block.pftable\"\nblock in from <ThreatSTOP-Block>\n";
+    root.write("etc/pf.conf", own);
+    assert_status(&root.add(&[]), 0);
+    let output = root.tsadmin(&["remove"], "\n");
+    assert_status(&output, 0);
+    assert!(root.path(FILE).exists(), "{}", words(&output));
+    assert!(!root.path("var/db/ThreatSTOP-Allow.pftable").exists());
+}
+
+/// The script in a root whose /tmp holds almost nothing more.
+#[test]
+fn nothing_is_cut_short_when_tmp_is_full() {
+    let Some(root) = root() else { return };
+    assert_status(&root.add(&[]), 0);
+    const SMALL: &str =
+        "/host/bin/mount -t tmpfs -o size=200k tmpfs /tmp && exec /usr/local/sbin/tsadmin \"$@\" --silent";
+    let remove = || root.command(&["/usr/bin/sh", "-c", SMALL, "sh", "remove"]).output().unwrap();
+    let long = "# a line that somebody wrote\n".repeat(10_000);
+    let (pf, newsyslog, crontab) =
+        (root.read("etc/pf.conf"), root.read("etc/newsyslog.conf"), root.read("stub/crontab"));
+    for (name, content) in
+        [("etc/pf.conf", &pf), ("etc/newsyslog.conf", &newsyslog), ("stub/crontab", &crontab)]
+    {
+        let content = format!("{content}{long}");
+        root.write(name, &content);
+        let before = root.snapshot();
+        let output = remove();
+        assert_status(&output, 1);
+        let said = stderr(&output);
+        assert!(said.contains(": not written") || said.contains("root's crontab: "), "{name}: {said}");
+        assert_eq!(difference(&before, &root.snapshot()), "", "{name}");
+        assert!(root.read(name) == content, "{name}");
+        root.write(name, content.strip_suffix(&long).unwrap());
+    }
+}
