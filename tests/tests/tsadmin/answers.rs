@@ -167,6 +167,8 @@ fn a_configuration_of_the_old_scripts_is_taken_over() {
         );
         root.write(CONF, &old);
         let before = root.snapshot();
+        let plan = stdout(&root.tsadmin(&["add", "-n", "--take_defaults"], ""));
+        assert!(plan.contains("+# Not known") && !plan.contains("touch"), "may be a secret: {plan}");
         let output = root.tsadmin(&["add", "--silent"], "");
         assert_status(&output, 0);
         assert!(

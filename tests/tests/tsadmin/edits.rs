@@ -27,7 +27,7 @@ fn the_include_line_goes_above_the_first_filter_rule() {
         let (tried, loaded) =
             (log.find("pfctl -nf /tmp/").unwrap(), log.find("pfctl -f /etc/pf.conf").unwrap());
         assert!(tried < loaded && log.find("tsload").unwrap() < loaded, "{log}");
-        assert!(!log.contains("pfctl -e") && !log.contains("rcctl enable"), "{log}");
+        assert!(!log.contains("pfctl -q -e") && !log.contains("rcctl enable"), "{log}");
     }
 
     // No filter rule at all; one behind a line that goes on; a macro that looks like one; a block of an anchor.
@@ -158,11 +158,14 @@ fn pf_that_is_off_is_turned_on_last() {
     let Some(root) = root() else { return };
     std::fs::remove_file(root.path("stub/pf/enabled")).unwrap();
     std::fs::remove_file(root.path("stub/pflogd")).unwrap();
-    assert_status(&root.add(&[]), 0);
+    let output = root.add(&[]);
+    assert_status(&output, 0);
+    assert!(stderr(&output).contains("connections that are there now may end"), "{}", words(&output));
     let log = root.read("stub/log");
     let at = |line: &str| log.find(line).unwrap_or_else(|| panic!("{line}: {log}"));
     assert!(
-        at("pfctl -f /etc/pf.conf\n") < at("rcctl enable pf\n") && at("rcctl enable pf\n") < at("pfctl -e\n"),
+        at("pfctl -f /etc/pf.conf\n") < at("rcctl enable pf\n")
+            && at("rcctl enable pf\n") < at("pfctl -q -e\n"),
         "{log}"
     );
     assert!(at("rcctl enable pflogd\n") < at("rcctl start pflogd\n"), "{log}");
@@ -373,4 +376,50 @@ fn nothing_is_cut_short_when_tmp_is_full() {
         assert!(root.read(name) == content, "{name}");
         root.write(name, content.strip_suffix(&long).unwrap());
     }
+}
+
+#[test]
+fn freebsd_has_a_file_for_the_log_of_pf() {
+    if !possible() {
+        return;
+    }
+    let root = Root::new("FreeBSD", Shell::Dash);
+    const NAME: &str = "etc/newsyslog.conf.d/pf.conf";
+    let (log, rest): (Vec<String>, Vec<String>) = root
+        .read("etc/newsyslog.conf")
+        .lines()
+        .map(|line| format!("{line}\n"))
+        .partition(|line| line.starts_with("/var/log/pflog"));
+    std::fs::create_dir(root.path("etc/newsyslog.conf.d")).unwrap();
+    root.write(NAME, &log.concat());
+    root.write("etc/newsyslog.conf", &rest.concat());
+    let before = root.snapshot();
+    assert_status(&root.add(&[]), 0);
+    assert_eq!(root.read("etc/newsyslog.conf"), rest.concat(), "one line for a log");
+    assert!(root.read(NAME).contains("600  10    *     1     ZB"), "{}", root.read(NAME));
+    assert_status(&root.add(&[]), 2);
+    assert_status(&root.tsadmin(&["check"], ""), 0);
+    assert_status(&root.tsadmin(&["remove", "--silent"], ""), 0);
+    assert_eq!(difference(&before, &root.snapshot()), "");
+
+    // Another pf.conf is in force there: ours would take its place.
+    root.write("stub/pf_rules", "/usr/local/etc/pf.conf\n");
+    let output = root.add(&[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("pf_rules in rc.conf(5) is"), "{}", words(&output));
+    assert_eq!(difference(&before, &root.snapshot()), "");
+}
+
+#[test]
+fn a_policy_that_was_not_loaded_is_no_success() {
+    let Some(root) = root() else { return };
+    root.write("stub/tsload.fails", "");
+    let output = root.add(&[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("the policy was not loaded"), "{}", words(&output));
+    assert_status(&root.tsadmin(&["disable"], ""), 0);
+    assert_status(&root.tsadmin(&["enable"], ""), 1);
+    root.write("stub/pf.off", "");
+    let output = root.tsadmin(&["check"], "");
+    assert!(stdout(&output).contains("FAIL  pf is enabled at boot"), "{}", words(&output));
 }
