@@ -67,6 +67,15 @@ fn install_honours_destdir_and_prefix() {
 }
 
 #[test]
+fn install_does_not_go_where_cdpath_leads() {
+    let machine = Machine::new();
+    let mut command = Command::new("sh");
+    command.arg("etc/install").current_dir(tree()).env("CDPATH", "/").env("TARGET", machine.path("bin"));
+    let output = command.env("DESTDIR", machine.path("a")).output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", words(&output));
+}
+
+#[test]
 fn the_port_is_of_this_version_and_of_these_programs() {
     let makefile = fs::read_to_string(tree().join("etc/port/Makefile")).unwrap();
     assert!(makefile.contains(&format!("DISTNAME =\ttspf-{}\n", env!("CARGO_PKG_VERSION"))), "{makefile}");
