@@ -329,8 +329,12 @@ const ID: &[Call] = &[
 
 /// glibc loads a library for each source of accounts in nsswitch.conf(5): memory that is executable,
 /// if not writable. OpenBSD has them in its libc.
-const GETPW: &[Call] =
-    &[call!(SYS_mmap, &[&[lacks(2, l::PROT_WRITE)]]), call!(SYS_mprotect, &[&[lacks(2, l::PROT_WRITE)]])];
+const GETPW: &[Call] = &[
+    call!(SYS_mmap, &[&[lacks(2, l::PROT_WRITE)]]),
+    call!(SYS_mprotect, &[&[lacks(2, l::PROT_WRITE)]]),
+    // systemd's library asks what capabilities there are.
+    call!(SYS_prctl, &[&[is(0, l::PR_CAPBSET_READ as i64)]]),
+];
 
 /// getifaddrs(3), and getaddrinfo(3) to see whether this machine has IPv6.
 const NETLINK: &[&[Check]] = &[&[is(0, l::AF_NETLINK as i64)]];
