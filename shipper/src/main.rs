@@ -65,16 +65,12 @@ fn main() -> ExitCode {
 /// the children. inet, dns: what the uploader is left with. unveil: the collector's paths.
 const EARLY: &str = "stdio rpath wpath cpath inet dns proc flock getpw id unveil";
 
-/// The same for a run with `-n`, which neither creates nor connects.
-const EARLY_DUMP: &str = "stdio rpath wpath proc getpw id";
-
 /// What all runs begin with: settings, and the account that children run as.
 fn run(args: &Args) -> Result<Outcome, Vec<Error>> {
     umask(Mode::from_bits_truncate(0o077));
     // newsyslog(8) runs before the first pledge: on Linux it could not leave our promises behind.
     if !args.has('r') {
-        let promises = if args.has('n') { EARLY_DUMP } else { EARLY };
-        sandbox::pledge(promises).map_err(|error| vec![error])?;
+        sandbox::pledge(EARLY).map_err(|error| vec![error])?;
     }
     let path = args.value('c').map_or(Path::new(DEFAULT_PATH), Path::new);
     let config = Config::load(path)?;
