@@ -91,14 +91,10 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// The first failure ends it all; one about a part names the part.
     pub fn ask(&mut self, list: &Name, questions: &[Query]) -> Result<Vec<Chunk>, Failure> {
-        let before = self.entries;
-        let (mut answered, mut entries) = (0usize, before);
-        let (most, shown) = (self.limits.entries, answer::text(list));
+        let (before, shown, mut answered) = (self.entries, answer::text(list), 0usize);
         // Beside its items, the zone of each part is asked for.
         let parts = questions.iter().filter(|question| question.query_type() != RecordType::SOA).count();
-        let chunks = self.exchange(Some(list), questions, |answer, question| {
-            let chunk = answer::read(answer, question)?;
-            entries = entries.saturating_add(chunk.entries());
+        self.items(list, questions, answer::read, |question, chunk, entries| {
             if chunk.zone.is_none() {
                 answered = answered.saturating_add(1);
             }
@@ -106,10 +102,7 @@ impl<'a> Connection<'a> {
                 let entries = entries.saturating_sub(before);
                 progress(format_args!("{shown}: {answered} of {parts} parts, {entries} entries"));
             }
-            if entries > most { Err(Failure::TooManyEntries(most)) } else { Ok(chunk) }
-        });
-        self.entries = entries;
-        chunks
+        })
     }
 
     /// As `ask`, but a name that does not exist has no data.
@@ -117,13 +110,27 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// As for `ask`.
     pub fn look(&mut self, list: &Name, questions: &[Query]) -> Result<Vec<Chunk>, Failure> {
+        let read = |answer: &[u8], question: &Query| match answer::read(answer, question) {
+            Err(Failure::NoSuchName) => Ok(Chunk::default()),
+            read => read,
+        };
+        self.items(list, questions, read, |_, _, _| ())
+    }
+
+    /// Asks for items, which count as entries of this attempt; `seen` is told of each answer and how
+    /// many entries there are by then.
+    fn items(
+        &mut self,
+        list: &Name,
+        questions: &[Query],
+        mut read: impl FnMut(&[u8], &Query) -> Result<Chunk, Failure>,
+        mut seen: impl FnMut(&Query, &Chunk, usize),
+    ) -> Result<Vec<Chunk>, Failure> {
         let (mut entries, most) = (self.entries, self.limits.entries);
         let chunks = self.exchange(Some(list), questions, |answer, question| {
-            let chunk = match answer::read(answer, question) {
-                Err(Failure::NoSuchName) => Chunk::default(),
-                read => read?,
-            };
+            let chunk = read(answer, question)?;
             entries = entries.saturating_add(chunk.entries());
+            seen(question, &chunk, entries);
             if entries > most { Err(Failure::TooManyEntries(most)) } else { Ok(chunk) }
         });
         self.entries = entries;
