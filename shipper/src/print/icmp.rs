@@ -57,22 +57,12 @@ fn message(line: &mut Line<'_>, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Destination unreachable.
-fn unreachable<'l, 'o>(line: &'l mut Line<'o>, bytes: &[u8], code: u8) -> Option<&'l mut Line<'o>> {
-    let dst = array(bytes, QUOTED_DST)?;
-    let (before, after) = match code {
+/// What stands before and after the address that cannot be reached, where that is all that a code
+/// says.
+pub(super) fn around_unreachable(code: u8) -> Option<(&'static str, &'static str)> {
+    Some(match code {
         0 => ("net ", ""),
         1 => ("host ", ""),
-        2 => {
-            let protocol = u8_at(bytes, QUOTED + 9)?;
-            return Some(line.addr4(dst).text(" protocol ").dec(protocol).text(" unreachable"));
-        }
-        3 => return port_unreachable(line, bytes, dst),
-        4 => {
-            let mtu = u16_at(bytes, 6)?;
-            line.addr4(dst).text(" unreachable - need to frag");
-            return Some(if mtu == 0 { line } else { line.text(" (mtu ").dec(mtu).text(")") });
-        }
         5 => ("", " - source route failed"),
         6 => ("net ", " - unknown"),
         7 => ("host ", " - unknown"),
@@ -84,9 +74,29 @@ fn unreachable<'l, 'o>(line: &'l mut Line<'o>, bytes: &[u8], code: u8) -> Option
         13 => ("host ", " - admin prohibited filter"),
         14 => ("host ", " - host precedence violation"),
         15 => ("host ", " - precedence cutoff"),
-        _ => return Some(line.text("#").dec(code).text(" ").addr4(dst).text(" unreachable")),
-    };
-    Some(line.text(before).addr4(dst).text(" unreachable").text(after))
+        _ => return None,
+    })
+}
+
+/// Destination unreachable.
+fn unreachable<'l, 'o>(line: &'l mut Line<'o>, bytes: &[u8], code: u8) -> Option<&'l mut Line<'o>> {
+    let dst = array(bytes, QUOTED_DST)?;
+    if let Some((before, after)) = around_unreachable(code) {
+        return Some(line.text(before).addr4(dst).text(" unreachable").text(after));
+    }
+    match code {
+        2 => {
+            let protocol = u8_at(bytes, QUOTED + 9)?;
+            Some(line.addr4(dst).text(" protocol ").dec(protocol).text(" unreachable"))
+        }
+        3 => port_unreachable(line, bytes, dst),
+        4 => {
+            let mtu = u16_at(bytes, 6)?;
+            line.addr4(dst).text(" unreachable - need to frag");
+            Some(if mtu == 0 { line } else { line.text(" (mtu ").dec(mtu).text(")") })
+        }
+        _ => Some(line.text("#").dec(code).text(" ").addr4(dst).text(" unreachable")),
+    }
 }
 
 fn port_unreachable<'l, 'o>(line: &'l mut Line<'o>, bytes: &[u8], dst: &[u8; 4]) -> Option<&'l mut Line<'o>> {

@@ -2,6 +2,7 @@
 
 use super::Printed;
 use super::octets::{Cut, Octets};
+use crate::print::icmp::around_unreachable;
 use crate::print::line::Line;
 use crate::print::net::protocol;
 
@@ -83,40 +84,27 @@ fn message(line: &mut Line<'_>, octets: Octets<'_>) -> Printed {
 /// Destination unreachable.
 fn unreachable(line: &mut Line<'_>, octets: Octets<'_>, code: u8) -> Printed {
     let dst = octets.array(QUOTED_DST)?;
-    let (before, after) = match code {
-        0 => ("net ", ""),
-        1 => ("host ", ""),
+    if let Some((before, after)) = around_unreachable(code) {
+        line.text(before).addr4(dst).text(" unreachable").text(after);
+        return Ok(());
+    }
+    match code {
         2 => {
             let protocol = octets.u8(QUOTED + 9)?;
             line.addr4(dst).text(" protocol ").dec(protocol).text(" unreachable");
-            return Ok(());
         }
-        3 => return port_unreachable(line, octets, dst),
+        3 => port_unreachable(line, octets, dst)?,
         4 => {
             let mtu = octets.u16(6)?;
             line.addr4(dst).text(" unreachable - need to frag");
             if mtu != 0 {
                 line.text(" (mtu ").dec(mtu).text(")");
             }
-            return Ok(());
         }
-        5 => ("", " - source route failed"),
-        6 => ("net ", " - unknown"),
-        7 => ("host ", " - unknown"),
-        8 => ("", " - source host isolated"),
-        9 => ("net ", " - admin prohibited"),
-        10 => ("host ", " - admin prohibited"),
-        11 => ("net ", " - tos prohibited"),
-        12 => ("host ", " - tos prohibited"),
-        13 => ("host ", " - admin prohibited filter"),
-        14 => ("host ", " - host precedence violation"),
-        15 => ("host ", " - precedence cutoff"),
         _ => {
             line.addr4(dst).text(" unreachable - #").dec(code);
-            return Ok(());
         }
-    };
-    line.text(before).addr4(dst).text(" unreachable").text(after);
+    }
     Ok(())
 }
 
