@@ -263,15 +263,19 @@ fn measured(machine: &Machine) -> (String, u64) {
     (format!("{status}{}", String::from_utf8_lossy(&output.stderr)), kib.parse::<u64>().unwrap() * 1024)
 }
 
+/// A zone with a list of so many prefixes that the script made, and the lines of their spool file.
+fn large(count: usize) -> (Zone, Vec<String>) {
+    let mut prefixes: Vec<IpNet> = generate::block(1, count);
+    let input: String = prefixes.iter().map(|prefix| format!("{prefix}\n")).collect();
+    let zone = Zone { name: ZONE.to_owned(), text: script::made(&["-s", "1", "block=-"], &input) };
+    prefixes.sort();
+    (zone, prefixes.iter().map(ToString::to_string).collect())
+}
+
 #[test]
 fn a_large_policy_by_the_script_through_every_server() {
     for count in [26_424, 400_000] {
-        let prefixes = generate::block(1, count);
-        let input: String = prefixes.iter().map(|prefix| format!("{prefix}\n")).collect();
-        let zone = Zone { name: ZONE.to_owned(), text: script::made(&["-s", "1", "block=-"], &input) };
-        let mut wanted: Vec<IpNet> = prefixes;
-        wanted.sort();
-        let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+        let (zone, wanted) = large(count);
         for kind in Kind::ALL {
             let Some(server) = server(kind, std::slice::from_ref(&zone)) else { continue };
             for format in ["auto", "ptr"] {

@@ -81,12 +81,7 @@ fn a_signed_transfer_over_tls() {
 
 #[test]
 fn a_large_policy_over_tls() {
-    let prefixes = generate::block(1, 400_000);
-    let input: String = prefixes.iter().map(|prefix| format!("{prefix}\n")).collect();
-    let zone = Zone { name: ZONE.to_owned(), text: script::made(&["-s", "1", "block=-"], &input) };
-    let mut wanted: Vec<IpNet> = prefixes;
-    wanted.sort();
-    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let (zone, wanted) = large(400_000);
     for server in servers(&zone, Certificate::Good, Transfer::Anybody) {
         for (list, format) in [(format!("block.{ZONE}"), "auto"), (ZONE.to_owned(), "axfr")] {
             let settings = format!("BLOCK_LIST={list}\nLIST_FORMAT={format}");

@@ -117,12 +117,7 @@ fn a_wrong_key_is_told_from_a_wrong_secret_and_from_none() {
 
 #[test]
 fn a_large_zone_by_transfer() {
-    let prefixes = generate::block(1, 400_000);
-    let input: String = prefixes.iter().map(|prefix| format!("{prefix}\n")).collect();
-    let zone = Zone { name: ZONE.to_owned(), text: script::made(&["-s", "1", "block=-"], &input) };
-    let mut wanted: Vec<IpNet> = prefixes;
-    wanted.sort();
-    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let (zone, wanted) = large(400_000);
     for kind in Kind::ALL {
         let options = Options { transfer: Transfer::Key(SHORT), ..Options::default() };
         let Some(server) = NameServer::start(kind, std::slice::from_ref(&zone), &options) else { continue };
