@@ -53,6 +53,49 @@ fn the_packing_list_is_what_install_installs() {
     }
 }
 
+/// As bsd.port.mk does it: with a PREFIX in the fake root, and DESTDIR in the environment.
+#[test]
+fn the_port_installs_into_the_fake_root_and_nowhere_else() {
+    let machine = Machine::new();
+    let makefile = fs::read_to_string(tree().join("etc/port/Makefile")).unwrap();
+    let (_, rest) = makefile.split_once("do-install:\n").unwrap();
+    let (command, _) = rest.split_once("\n\n").unwrap();
+    let fake = machine.path("fake");
+    let target = machine.path("target");
+    fs::create_dir(&target).unwrap();
+    std::os::unix::fs::symlink(machine.path("bin"), target.join("release")).unwrap();
+    let mut command = command.to_owned();
+    for (name, value) in
+        [("${WRKSRC}", tree()), ("${PREFIX}", fake.join("usr/local")), ("${MODCARGO_TARGET_DIR}", target)]
+    {
+        command = command.replace(name, value.to_str().unwrap());
+    }
+    let output = Command::new("sh").args(["-c", &command]).env("DESTDIR", &fake).output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let all = installed(&machine, "fake");
+    assert!(all.contains("usr/local/sbin/tsfetch") && all.contains("usr/local/man/man7/tspf.7"), "{all:?}");
+    assert!(all.iter().all(|name| name.starts_with("usr/local/")), "{all:?}");
+}
+
+/// As `make modcargo-gen-crates' does, from the lock file; sorted.
+#[test]
+fn the_port_fetches_the_crates_of_the_lock_file() {
+    let lock = fs::read_to_string(tree().join("Cargo.lock")).unwrap();
+    let value = |package: &str, key: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.map(|rest| rest.trim_end_matches('"').to_owned())
+    };
+    let wanted: String = lock
+        .split("[[package]]\n")
+        .filter(|package| value(package, "source").is_some())
+        .map(|package| {
+            let (name, version) = (value(package, "name").unwrap(), value(package, "version").unwrap());
+            format!("MODCARGO_CRATES +=\t{name}\t{version}\n")
+        })
+        .collect();
+    assert_eq!(fs::read_to_string(tree().join("etc/port/crates.inc")).unwrap(), wanted);
+}
+
 #[test]
 fn install_honours_destdir_and_prefix() {
     let machine = Machine::new();

@@ -29,14 +29,15 @@ pub enum Shell {
 pub const SHELLS: [Shell; 3] = [Shell::Dash, Shell::Mksh, Shell::Busybox];
 
 /// What the script may use of the base systems, beside what the stubs stand for.
-const TOOLS: [&str; 27] = [
-    "awk", "cat", "chmod", "cksum", "cmp", "cp", "date", "diff", "dirname", "find", "getent", "grep", "id",
-    "install", "ls", "mktemp", "mv", "od", "printf", "rm", "rmdir", "sed", "sh", "sort", "tail", "tr", "wc",
+const TOOLS: [&str; 28] = [
+    "awk", "cat", "chmod", "cksum", "cmp", "cp", "date", "dd", "diff", "dirname", "find", "getent", "grep",
+    "id", "install", "ls", "mktemp", "mv", "od", "printf", "rm", "rmdir", "sed", "sh", "sort", "tail", "tr",
+    "wc",
 ];
 
 /// What changes something.
-const COUNTED: [&str; 13] = [
-    "chmod", "cp", "crontab", "groupdel", "install", "mv", "pfctl", "rcctl", "rm", "rmdir", "useradd",
+const COUNTED: [&str; 14] = [
+    "chmod", "cp", "crontab", "dd", "groupdel", "install", "mv", "pfctl", "rcctl", "rm", "rmdir", "useradd",
     "userdel", "sysrc",
 ];
 

@@ -43,6 +43,9 @@ fn masked(root: &Root, session: &str) -> String {
                 "XXXXXXXXXX",
             );
         }
+        if let Some((_, rest)) = line.rsplit_once('\t').filter(|(_, rest)| rest.ends_with("/tsship")) {
+            line = format!("...\t{rest}");
+        }
         for before in ["keeps the clock: ", "policy: changed ", " entries, "] {
             if let Some(at) = line.find(before) {
                 line.truncate(at + before.len());
