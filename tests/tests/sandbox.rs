@@ -68,6 +68,8 @@ impl<'a> Try<'a> {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let verdict = match (output.status.signal(), out.trim()) {
             (Some(libc::SIGSYS), _) => Verdict::Killed,
+            // Where the kernel knows no 32 bits, the instruction is a fault.
+            (Some(libc::SIGSEGV), _) if self.call.ends_with("_of_i386") => Verdict::Killed,
             (None, "ok") => Verdict::Works,
             (None, errno) => Verdict::Fails(
                 errno.parse().unwrap_or_else(|_| panic!("{self:?}: {} {out} {err}", output.status)),

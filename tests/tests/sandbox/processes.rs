@@ -251,7 +251,7 @@ fn as_root(machine: &Machine, program: &str, args: &[&str]) -> Command {
 /// Waits until a process, or a child of it, has as many filters as its last step needs, two for each pledge.
 fn status_after(process: &mut Child, child: Option<u32>, pledges: usize) -> String {
     let id = child.unwrap_or(process.id());
-    let wanted = format!("Seccomp_filters:\t{}\n", 2 * pledges);
+    let wanted = format!("Seccomp_filters:\t{pledges}\n");
     loop {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
         if status.contains(&wanted) {
