@@ -1,16 +1,17 @@
 //! Requests to the log service over HTTPS: a part of a text is posted, or a page asked for.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::ring::rand::{self, SystemRandom};
 use common::{Error, message};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustls::crypto::ring;
-use ureq::http::{Response, header};
+use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, Proxy, SendBody};
 
@@ -57,6 +58,10 @@ pub struct Poster<'a> {
     target: &'a Target,
     /// The address without a password that may be in it.
     object: String,
+    /// How long a part may take.
+    limit: Duration,
+    /// Whether the server knows `Expect`, as far as it has said.
+    knows_expect: Cell<bool>,
 }
 
 impl<'a> Poster<'a> {
@@ -102,7 +107,13 @@ impl<'a> Poster<'a> {
             .timeout_global(Some(limits.all))
             .build()
             .into();
-        Ok(Poster { agent, target, object: without_password(&target.url) })
+        Ok(Poster {
+            agent,
+            target,
+            object: without_password(&target.url),
+            limit: limits.all,
+            knows_expect: Cell::new(true),
+        })
     }
 
     /// Posts a part of a text, counted from 0. The digest of its log names it, so that the service can
@@ -111,9 +122,17 @@ impl<'a> Poster<'a> {
     /// # Errors
     /// It was not taken; the verdict says for now or for good, the error why.
     pub fn post(&self, text: &File, digest: &Digest, part: u32) -> Result<Verdict, (Verdict, Error)> {
-        let (response, is_sent) = self
-            .send(text, digest, part)
-            .map_err(|error| (failure::without_answer(&error), self.error(&self.object, &error)))?;
+        let since = Instant::now();
+        let mut answer = self.send(text, digest, part, self.limit);
+        if let Ok((response, false)) = &answer
+            && response.status() == StatusCode::EXPECTATION_FAILED
+            && self.knows_expect.replace(false)
+        {
+            // It cannot be asked for its consent, and so is not any more (RFC 9110, 10.1.1).
+            answer = self.send(text, digest, part, self.limit.saturating_sub(since.elapsed()));
+        }
+        let (response, is_sent) =
+            answer.map_err(|error| (failure::without_answer(&error), self.error(&self.object, &error)))?;
         let (status, headers) = (response.status(), response.headers());
         match failure::verdict(status, headers) {
             Verdict::Sent if is_sent => Ok(Verdict::Sent),
@@ -127,7 +146,13 @@ impl<'a> Poster<'a> {
 
     /// The answer, and whether all of the part was sent: a server that is asked for its consent may
     /// answer instead.
-    fn send(&self, text: &File, digest: &Digest, part: u32) -> Result<(Response<Body>, bool), ureq::Error> {
+    fn send(
+        &self,
+        text: &File,
+        digest: &Digest,
+        part: u32,
+        limit: Duration,
+    ) -> Result<(Response<Body>, bool), ureq::Error> {
         let size = text.metadata()?.len();
         let range = part::range(text, size, part)?;
         let mut octets = { text }.take(range.end.saturating_sub(range.start));
@@ -153,8 +178,13 @@ impl<'a> Poster<'a> {
             .post(&self.target.url)
             .header(header::CONTENT_TYPE, form.content_type())
             .header(header::CONTENT_LENGTH, form.body_length(length))
-            .header("Idempotency-Key", key);
-        if length >= EXPECT {
+            .header("Idempotency-Key", key)
+            // Without this, ureq would wait for more behind an answer that came before the text.
+            .header(header::CONNECTION, "close")
+            .config()
+            .timeout_global(Some(limit))
+            .build();
+        if length >= EXPECT && self.knows_expect.get() {
             request = request.header(header::EXPECT, "100-continue");
         }
         let response = request.send(SendBody::from_reader(&mut body))?;

@@ -37,7 +37,8 @@ pub enum Reply {
     CloseAfter(usize),
     /// Take the upload, then close the connection without an answer.
     LoseAnswer,
-    /// Answer with this status at once, without asking for the body or reading it, and close.
+    /// Answer with this status at once, without asking for the body or reading it, and close if the client asked
+    /// for that.
     Early(u16),
     /// Take the upload slowly, so many octets at a time with a pause before each piece, and answer 200.
     Slow {
@@ -136,6 +137,9 @@ fn exchange(reader: &mut Reader, client: &Client, shared: &Shared) -> io::Result
     let reply = behaviour(&request);
     if let Reply::Early(status) = reply {
         answer(reader, status, "", "")?;
+        if request.header("connection") != Some("close") {
+            return Ok(true);
+        }
         // With a farewell, or the client may take the answer for one that was cut off.
         reader.get_mut().conn.send_close_notify();
         reader.get_mut().flush()?;

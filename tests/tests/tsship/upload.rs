@@ -319,6 +319,27 @@ fn a_text_that_was_thanked_for_before_it_was_sent_is_kept() {
     assert!(server.accepted()[0].content == content);
 }
 
+#[test]
+fn a_server_that_knows_no_expect_is_not_asked_for_its_consent_again() {
+    let (machine, server) = ready();
+    let (_, content) = put(&machine, 1_795_000_000, 10 * MIB);
+    server.set_behaviour(|request| match request.header("expect") {
+        Some(_) => Reply::Early(417),
+        None => Reply::Accept,
+    });
+    assert_status(&tsship(&machine, &[]), 0);
+    let asked: Vec<bool> =
+        server.requests().iter().map(|request| request.header("expect").is_some()).collect();
+    assert_eq!(asked, [true, false, false]);
+    assert!(server.accepted().into_iter().flat_map(|upload| upload.content).eq(content));
+
+    // Who was not asked for it has no reason to say so, and is not tried a second time.
+    let (name, _) = put(&machine, 1_795_000_000, 100);
+    server.set_behaviour(|_| Reply::Status(417));
+    assert_status(&tsship(&machine, &[]), 1);
+    assert_eq!((server.requests().len(), names(&machine, "outbox")), (4, vec![format!("{name}.0.1")]));
+}
+
 /// A run whose standard error is a terminal, and what is on it afterwards.
 fn on_a_terminal(machine: &Machine) -> (i32, String) {
     let terminal = nix::pty::openpty(None, None).unwrap();
