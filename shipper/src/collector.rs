@@ -23,7 +23,7 @@ use crate::logs::Identity;
 use crate::outbox::{Draft, Name, Outbox, Text, surplus};
 use crate::process::{Child, Ended};
 use crate::report::Ending;
-use crate::text::Digest;
+use crate::text::{self, Digest};
 
 /// A log on its way to a text.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct Collector<'a> {
     /// Whether no log can have been deleted unseen.
     is_continuous: bool,
     tally: Tally,
+    /// When the logs of the first and the last text began that were dropped.
+    dropped: Option<(u64, u64)>,
 }
 
 /// What a run did.
@@ -120,8 +122,7 @@ impl<'a> Collector<'a> {
         let entries: Vec<&Entry> =
             known.unwrap_or_default().iter().filter_map(|file| ledger.find(file)).collect();
         let seen = entries.iter().map(|entry| entry.digest).collect();
-        // Logs without records are all the same, and so tell nothing.
-        let is_continuous = known.is_none() || ledger.is_new() || entries.iter().any(|entry| entry.last > 0);
+        let is_continuous = known.is_none() || ledger.is_new() || !entries.is_empty();
         let mut collector = Collector {
             config,
             outbox,
@@ -132,6 +133,7 @@ impl<'a> Collector<'a> {
             previous: None,
             is_continuous,
             tally: Tally::default(),
+            dropped: None,
         };
         collector.repair()?;
         Ok(collector)
@@ -146,7 +148,8 @@ impl<'a> Collector<'a> {
         for (text, _) in self.outbox.list()? {
             let Name { first, digest } = text.name;
             if self.ledger.get(&digest).is_none() {
-                let entry = Entry { digest, records: 0, first, last: first, file: Identity::default() };
+                let (head, file) = (Digest::default(), Identity::default());
+                let entry = Entry { digest, head, records: 0, first, last: first, file };
                 if let Err(error) = self.ledger.append(entry) {
                     self.ready.remove(&text);
                     self.fail(error);
@@ -156,13 +159,15 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Names logs in a compression that is not read.
-    pub fn mention(&self, foreign: &[PathBuf]) {
-        for path in foreign {
-            message::warn(Error::new(
-                path.display(),
-                "not gzip, so not shipped; flag Z in newsyslog.conf(5) is",
-            ));
+    /// Names logs in a compression that is not read, each once: then it is in the ledger.
+    pub fn mention(&mut self, foreign: &[(PathBuf, Identity)]) {
+        for (path, file) in foreign {
+            self.fail(Error::new(path.display(), "not gzip, so not shipped; flag Z in newsyslog.conf(5) is"));
+            let digest = text::digest(format!("{file:?}").as_bytes());
+            let (head, records, first, last) = (Digest::default(), 0, 0, 0);
+            self.seen.insert(digest);
+            let entry = Entry { digest, head, records, first, last, file: *file };
+            self.ledger.append(entry).unwrap_or_else(|error| self.fail(error));
         }
     }
 
@@ -203,30 +208,58 @@ impl<'a> Collector<'a> {
                 return self.discard(&decoding.draft);
             }
         };
+        if report.digest == Digest::default() && report.ending != Ending::Empty {
+            // No log has this digest, by which logs are known from now on.
+            self.fail(Error::new(&log, format!("not shipped: its decoder {}", Ended::Strange)));
+            return self.discard(&decoding.draft);
+        }
         if report.ending == Ending::Empty {
             message::say(format!("{log}: empty"));
             return self.discard(&decoding.draft);
         }
         let entry = Entry {
             digest: report.digest,
+            head: report.head,
             records: report.records,
             first: report.first.into(),
             last: report.last.into(),
             file: decoding.file,
         };
         let known = self.ledger.get(&report.digest).copied();
-        self.seen.insert(report.digest);
+        let is_first = self.seen.insert(report.digest);
         let previous = self.previous.replace(report.digest);
         if let Some(known) = known {
-            self.is_continuous |= known.last > 0;
+            // Logs without records are all the same but for their time, which gzip(1) keeps.
+            self.is_continuous |= known.last > 0 || known.file.mtime == entry.file.mtime;
             // A log that is moved up while we look for logs is met again as the next older one.
             if self.spooled.contains(&report.digest) && previous != Some(report.digest) {
                 self.fail(Error::new(&log, "not shipped: has the digest of another log of this run"));
             }
-            if known.last > 0 && entry.file.inode != 0 && entry.file != known.file {
-                self.ledger.append(entry).unwrap_or_else(|error| self.fail(error));
+            // Of several copies the first that is met counts; of logs without records the youngest, which is
+            // there the longest.
+            let is_younger = known.last == 0 && entry.file.mtime > known.file.mtime;
+            if (is_first || is_younger) && entry.file.inode != 0 && entry.file != known.file {
+                let known = Entry { file: entry.file, ..known };
+                self.ledger.append(known).unwrap_or_else(|error| self.fail(error));
             }
             return self.discard(&decoding.draft);
+        }
+        if let Some(before) = self.ledger.with_head(&entry.head).copied() {
+            let (was, is) = (before.records, entry.records);
+            if was >= is {
+                message::say(format!(
+                    "{log}: has lost its end, which was shipped: {is} of {was} records are left"
+                ));
+                self.is_continuous = true;
+                self.seen.insert(before.digest);
+                let before = Entry { file: entry.file, ..before };
+                self.ledger.append(before).unwrap_or_else(|error| self.fail(error));
+                return self.discard(&decoding.draft);
+            }
+            self.fail(Error::new(
+                &log,
+                format!("its first {was} records were shipped before, and are again"),
+            ));
         }
         for fault in report.faults() {
             self.fail(Error::new(&log, fault));
@@ -285,22 +318,33 @@ impl<'a> Collector<'a> {
     /// Forgets logs that are gone, and counts what waits.
     pub fn close(mut self) -> Tally {
         self.make_room().and_then(|()| self.forget()).unwrap_or_else(|error| self.fail(error));
+        if let Some((first, last)) = self.dropped {
+            let (first, last) = (date_at(first), date_at(last));
+            let cause = format!(
+                "{} texts were removed unsent, of logs that began from {first} to {last}",
+                self.tally.dropped
+            );
+            self.fail(Error::new(self.outbox.waiting().display(), cause));
+        }
         self.tally
     }
 
-    /// Drops the oldest texts if the outbox is too large.
+    /// Drops the oldest texts if the outbox is too large. Said before the first goes, for a run may be killed;
+    /// how many they were is said at the end.
     fn make_room(&mut self) -> Result<(), Error> {
         let waiting = self.outbox.list()?;
         let surplus = surplus(&waiting, self.config.outbox_max);
-        if !surplus.is_empty() {
-            let cause =
-                format!("larger than OUTBOX_MAX; its {} oldest texts are removed unsent", surplus.len());
+        if !surplus.is_empty() && self.dropped.is_none() {
+            let cause = "larger than OUTBOX_MAX; its oldest texts are removed unsent";
             self.fail(Error::new(self.outbox.waiting().display(), cause));
         }
         for (text, _) in surplus {
             self.outbox.remove(text)?;
             self.ready.remove(text);
             self.tally.dropped = self.tally.dropped.saturating_add(1);
+            let first = self.dropped.map_or(text.name.first, |(first, _)| first.min(text.name.first));
+            let last = self.dropped.map_or(text.name.first, |(_, last)| last.max(text.name.first));
+            self.dropped = Some((first, last));
         }
         Ok(())
     }

@@ -14,22 +14,28 @@ use crate::{logs, start};
 /// no time limit: standard input may be a pipe from a program that runs for hours.
 ///
 /// # Errors
-/// A named log cannot be opened, or there is no room for another process. What is wrong inside a
-/// log is said, and fails the run in the end.
+/// The directory of logs cannot be read, or there is no room for another process. What is wrong with
+/// a single log is said, and fails the run in the end.
 pub fn run(pflog: &Path, operands: &[OsString], settings: &Settings) -> Result<(Status, String), Error> {
-    let mut failed = false;
-    let logs = if operands.is_empty() {
-        let found = logs::rotated(pflog, |_| false)?;
-        failed = !found.problems.is_empty() || found.left > 0;
-        found.problems.iter().for_each(message::warn);
+    let (logs, problems) = if operands.is_empty() {
+        let mut found = logs::rotated(pflog, |_| false)?;
         if found.left > 0 {
             let cause = format!("the {} youngest rotated logs are too many; name them", found.left);
-            message::warn(Error::new(pflog.display(), cause));
+            found.problems.push(Error::new(pflog.display(), cause));
         }
-        found.logs
+        (found.logs, found.problems)
     } else {
-        operands.iter().map(|name| start::operand(Path::new(name))).collect::<Result<_, _>>()?
+        let (mut logs, mut problems) = (Vec::new(), Vec::new());
+        for name in operands {
+            match start::operand(Path::new(name)) {
+                Ok(log) => logs.push(log),
+                Err(error) => problems.push(error),
+            }
+        }
+        (logs, problems)
     };
+    let mut failed = !problems.is_empty();
+    problems.iter().for_each(message::warn);
     let decoders = start::printing(logs, settings)?;
     // stdio: the sockets to the decoders. proc: kill, should one of them not exit.
     sandbox::pledge("stdio proc")?;

@@ -12,6 +12,9 @@ pub const LINE_MAX: usize = 2048;
 /// The program's name in a message.
 const PROGRAM: &[u8] = b"filterlog";
 
+/// What newsyslog(8) of FreeBSD writes at the end of a log that it rotates, and at the head of the new one.
+const TURNED_OVER: (&[u8], &[u8]) = (b"newsyslog", b"logfile turned over");
+
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
@@ -36,6 +39,15 @@ pub enum Time {
     InYear(u32),
 }
 
+/// What a line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// A packet, logged at that time.
+    Packet(Time),
+    /// That the log was rotated.
+    TurnedOver,
+}
+
 impl Time {
     /// Seconds since 1970. A time without a year is taken for the last such time before `now`, give
     /// or take a day, for the zone is not known either.
@@ -56,21 +68,25 @@ impl Time {
     }
 }
 
-/// The time of a line, or `None` if it is not one of filterlog's: not printable, without the prefix
-/// of a syslog message, or without the values that all of filterlog's have.
+/// What a line says, or `None` if it is not one of filterlog's: not printable, without the prefix of a
+/// syslog message, or without the values that all of filterlog's have.
 ///
 /// What the prefix and the values before the packet's are, is checked; of the packet's the addresses, for
 /// a packet that was cut off has fewer.
-pub fn parse(line: &[u8]) -> Option<Time> {
+pub fn parse(line: &[u8]) -> Option<Message> {
     if line.len() > LINE_MAX || !line.iter().all(|octet| matches!(octet, b' '..=b'~')) {
         return None;
     }
-    let (time, values) = match priority(line) {
+    let (time, program, text) = match priority(line) {
         Some(rest) if rest.starts_with(b"1 ") => new_form(rest)?,
         Some(rest) => old_form(rest)?,
         None => old_form(line)?,
     };
-    has_values(values).then_some(time)
+    match program {
+        PROGRAM if has_values(text) => Some(Message::Packet(time)),
+        program if program == TURNED_OVER.0 && text.starts_with(TURNED_OVER.1) => Some(Message::TurnedOver),
+        _ => None,
+    }
 }
 
 /// What is behind `<134>`.
@@ -79,39 +95,42 @@ fn priority(line: &[u8]) -> Option<&[u8]> {
     (number.len() <= 3 && decimal(number)? <= 191).then_some(rest)
 }
 
+/// When it was written, by which program, and what.
+type Parts<'a> = (Time, &'a [u8], &'a [u8]);
+
 /// `Nov 21 23:48:44 fw filterlog[123]: 5,,,...`
-fn old_form(line: &[u8]) -> Option<(Time, &[u8])> {
+fn old_form(line: &[u8]) -> Option<Parts<'_>> {
     let (month, rest) = split(line, b' ')?;
     let month = MONTHS.iter().position(|name| name.as_slice() == month)?;
     let (day, rest) = split(rest.strip_prefix(b" ").unwrap_or(rest), b' ')?;
     let (clock, rest) = split(rest, b' ')?;
     let (_host, rest) = split(rest, b' ')?;
-    let rest = rest.strip_prefix(PROGRAM)?;
-    let values = match rest.strip_prefix(b": ") {
-        Some(values) => values,
-        None => {
-            let (process, rest) = split(rest.strip_prefix(b"[")?, b']')?;
-            decimal(process)?;
-            rest.strip_prefix(b": ")?
+    let (tag, text) = split(rest, b' ')?;
+    let tag = tag.strip_suffix(b":")?;
+    let program = match split(tag, b'[') {
+        Some((program, process)) => {
+            decimal(process.strip_suffix(b"]")?)?;
+            program
         }
+        None => tag,
     };
     let days = in_year(1972, month, decimal(day)?)?;
-    Some((Time::InYear(days * 86_400 + seconds(clock)?), values))
+    Some((Time::InYear(days * 86_400 + seconds(clock)?), program, text))
 }
 
 /// `1 2026-11-21T23:48:44.123456+01:00 fw filterlog 123 - [meta sequenceId="1"] 5,,,...`
-fn new_form(line: &[u8]) -> Option<(Time, &[u8])> {
+fn new_form(line: &[u8]) -> Option<Parts<'_>> {
     let (stamp, rest) = split(line.strip_prefix(b"1 ")?, b' ')?;
     let (_host, rest) = split(rest, b' ')?;
     let (program, rest) = split(rest, b' ')?;
     let (_process, rest) = split(rest, b' ')?;
     let (_message, rest) = split(rest, b' ')?;
-    let values = match rest.strip_prefix(b"- ") {
-        Some(values) => values,
+    let text = match rest.strip_prefix(b"- ") {
+        Some(text) => text,
         // A quoted bracket would be escaped; filterlog's messages have none.
         None => split(rest.strip_prefix(b"[")?, b']')?.1.strip_prefix(b" ")?,
     };
-    (program == PROGRAM).then_some((Time::Known(date_and_time(stamp)?), values))
+    Some((Time::Known(date_and_time(stamp)?), program, text))
 }
 
 /// RFC 3339, in seconds since 1970.
@@ -162,8 +181,8 @@ fn days_before(year: u32) -> u32 {
     past * 365 + leaps(year.saturating_sub(1).max(1969)) - leaps(1969)
 }
 
-/// Whether `values` begin like those of filterlog: rule, sub rule, anchor, identifier of the rule,
-/// interface, reason, action, direction, version of IP; and have addresses where these belong.
+/// Whether `values` begin like those of filterlog: rule, sub rule, anchor, identifier of the rule (a number on
+/// pfSense, a label of hexadecimal digits on OPNsense), interface, reason, action, direction, version of IP; and have addresses where these belong.
 fn has_values(values: &[u8]) -> bool {
     let values: Vec<&[u8]> = values.split(|&octet| octet == b',').collect();
     let [rule, subrule, _anchor, identifier, ifname, reason, action, direction, version, packet @ ..] =
@@ -171,7 +190,7 @@ fn has_values(values: &[u8]) -> bool {
     else {
         return false;
     };
-    let numbers = [rule, subrule, identifier];
+    let numbers = [rule, subrule];
     let at = |at: usize| packet.get(at).and_then(|value| std::str::from_utf8(value).ok());
     let (src, dst) = if *version == b"4" { (at(9), at(10)) } else { (at(6), at(7)) };
     let is_addr = |value: Option<&str>| match value {
@@ -180,6 +199,7 @@ fn has_values(values: &[u8]) -> bool {
         Some(addr) => addr.parse::<Ipv6Addr>().is_ok(),
     };
     numbers.into_iter().all(|value| value.is_empty() || decimal(value).is_some())
+        && identifier.iter().all(u8::is_ascii_alphanumeric)
         && ![ifname, reason, action].into_iter().any(|value| value.is_empty())
         && matches!(*direction, b"in" | b"out" | b"in/out")
         && matches!(*version, b"4" | b"6")
@@ -208,14 +228,34 @@ mod tests {
         RA,1848334924,822794810,513,,nop;nop;TS";
     const V6: &str = "5,,,1000000105,igb0.10,match,pass,in,6,0x00,0x00000,255,ICMPv6,58,32,fe80::1,ff02::1,";
 
+    const OPNSENSE: &str = "11,,,02f4bab031b57d1e30553ce08e0ec131,igb1,match,block,in,4,0x0,,64,0,0,none,17,udp,78,192.0.2.1,192.0.2.255,\
+        137,137,58";
+
     fn time(line: &str) -> Option<Time> {
-        parse(line.as_bytes())
+        match parse(line.as_bytes()) {
+            Some(Message::Packet(time)) => Some(time),
+            Some(Message::TurnedOver) => panic!("{line}"),
+            None => None,
+        }
+    }
+
+    #[test]
+    fn that_a_log_was_rotated_is_no_packet() {
+        for line in [
+            "Nov 21 22:00:00 fw newsyslog[123]: logfile turned over due to size>500K",
+            "<134>Nov 21 22:00:00 fw newsyslog: logfile turned over",
+            "<134>1 2026-11-21T22:00:00+00:00 fw newsyslog 123 - - logfile turned over due to -F request",
+        ] {
+            assert_eq!(parse(line.as_bytes()), Some(Message::TurnedOver), "{line}");
+            assert_eq!(parse(line.replace("newsyslog", "filterlog").as_bytes()), None);
+            assert_eq!(parse(line.replace("logfile", "log").as_bytes()), None);
+        }
     }
 
     #[test]
     fn both_forms_of_syslog() {
         let in_year = Some(Time::InYear((305 + 29) * 86_400 + 3_661));
-        for values in [V4, V6] {
+        for values in [V4, V6, OPNSENSE] {
             assert_eq!(time(&format!("Nov 30 01:01:01 fw filterlog[77]: {values}")), in_year);
             assert_eq!(time(&format!("<134>Nov 30 01:01:01 fw filterlog: {values}")), in_year);
             for (stamp, seconds) in [

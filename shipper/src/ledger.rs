@@ -1,8 +1,8 @@
 //! The ledger: which logs were spooled, one line each, so that no log is shipped twice.
 //!
-//! A line is `<sha256> <records> <first> <last> <inode> <size> <mtime>`: the digest of the log's
-//! uncompressed octets, its records, the seconds since 1970 of its first and its last, and the file
-//! in which it was read last, by which the next run knows it without reading it. Of several lines
+//! A line is `<sha256> <sha256> <records> <first> <last> <inode> <size> <mtime>`: the digests of the log's
+//! uncompressed octets and of its first record, its records, the seconds since 1970 of its first and its
+//! last, and the file in which it was read last, by which the next run knows it without reading it. Of several lines
 //! for one digest the last counts. Lines are appended, each written out before its log may leave the
 //! outbox; a run that is killed leaves at worst a torn last line.
 //!
@@ -39,6 +39,8 @@ const MAX_OUTDATED: usize = 1024;
 pub struct Entry {
     /// SHA-256 of its octets, uncompressed.
     pub digest: Digest,
+    /// SHA-256 of its first record; zero where it is not known.
+    pub head: Digest,
     /// Its records; 0 also where only its digest is known.
     pub records: u64,
     /// When its first record was taken, in seconds since 1970.
@@ -51,8 +53,9 @@ pub struct Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { digest, records, first, last, file: Identity { inode, size, mtime } } = self;
-        write!(f, "{} {records} {first} {last} {inode} {size} {mtime}", hex::show(digest))
+        let Entry { digest, head, records, first, last, file: Identity { inode, size, mtime } } = self;
+        let (digest, head) = (hex::show(digest), hex::show(head));
+        write!(f, "{digest} {head} {records} {first} {last} {inode} {size} {mtime}")
     }
 }
 
@@ -83,11 +86,11 @@ fn parse(octets: &[u8]) -> Parsed {
 fn parse_line(line: &[u8]) -> Option<Entry> {
     let text = std::str::from_utf8(line).ok()?;
     let mut words = text.split(' ');
-    let digest = hex::parse(words.next()?)?;
+    let (digest, head) = (hex::parse(words.next()?)?, hex::parse(words.next()?)?);
     let mut number = || words.next()?.parse().ok();
     let (records, first, last) = (number()?, number()?, number()?);
     let file = Identity { inode: number()?, size: number()?, mtime: words.next()?.parse().ok()? };
-    let entry = Entry { digest, records, first, last, file };
+    let entry = Entry { digest, head, records, first, last, file };
     // Only what is written here is taken: no sign, no leading zero, no further word.
     (entry.to_string() == text).then_some(entry)
 }
@@ -156,6 +159,14 @@ impl Ledger {
     /// The log that was read in this file, if nobody has written to the file since.
     pub fn find(&self, file: &Identity) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.file == *file && file.inode != 0)
+    }
+
+    /// What is known of a log that begins with the same record, and is another version of this one: shorter,
+    /// because its end was lost since, or longer, because it could not be read then. The longest, if
+    /// there are several.
+    pub fn with_head(&self, head: &Digest) -> Option<&Entry> {
+        let same = self.entries.iter().filter(|entry| entry.head == *head && *head != Digest::default());
+        same.max_by_key(|entry| entry.records)
     }
 
     /// When the last record was taken that was spooled from a rotated log, of those not younger than `time`.
@@ -255,7 +266,8 @@ mod tests {
 
     fn entry(octet: u8) -> Entry {
         let file = Identity { inode: octet.into(), size: 600, mtime: 1_790_000_060_000_000_123 };
-        Entry { digest: [octet; 32], records: 1234, first: 1_790_000_000, last: 1_790_000_060, file }
+        let (digest, head) = ([octet; 32], [!octet; 32]);
+        Entry { digest, head, records: 1234, first: 1_790_000_000, last: 1_790_000_060, file }
     }
 
     fn knows(ledger: &Ledger, octet: u8) -> bool {
@@ -376,6 +388,22 @@ mod tests {
         ledger.prune(|_| true).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
         assert_eq!(ledger.outdated, 0);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn versions_of_a_log_are_known_by_its_first_record() {
+        let path = scratch("head");
+        let mut ledger = Ledger::load(&path).unwrap();
+        for (octet, records) in [(1, 5), (2, 9), (3, 7)] {
+            ledger.append(Entry { head: [8; 32], records, ..entry(octet) }).unwrap();
+        }
+        ledger.append(Entry { head: Digest::default(), ..entry(4) }).unwrap();
+        for ledger in [&ledger, &Ledger::load(&path).unwrap()] {
+            assert_eq!(ledger.with_head(&[8; 32]).map(|entry| entry.digest), Some([2; 32]));
+            assert_eq!(ledger.with_head(&[7; 32]), None);
+            assert_eq!(ledger.with_head(&Digest::default()), None);
+        }
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

@@ -13,6 +13,7 @@ pub mod filterlog;
 pub mod hex;
 pub mod ledger;
 pub mod logs;
+mod members;
 pub mod multipart;
 pub mod newsyslog;
 pub mod outbox;

@@ -73,8 +73,8 @@ pub struct Rotated {
     pub known: Vec<Identity>,
     /// What could not be opened.
     pub problems: Vec<Error>,
-    /// Logs in a compression that is not read.
-    pub foreign: Vec<PathBuf>,
+    /// Logs in a compression that is not read, but for those that are known.
+    pub foreign: Vec<(PathBuf, Identity)>,
     /// How many younger ones were left, because they are too many for one run.
     pub left: usize,
 }
@@ -134,8 +134,15 @@ pub fn rotated(pflog: &Path, is_known: impl Fn(&Identity) -> bool) -> Result<Rot
     // number is tried.
     let highest = highest.map_or(0, |highest| highest.saturating_add(1));
 
-    let foreign = foreign.into_iter().map(|name| directory.join(name)).collect();
-    let mut found = Rotated { foreign, ..Rotated::default() };
+    let mut found = Rotated::default();
+    for path in foreign.into_iter().map(|name| directory.join(name)) {
+        // One that is gone was renamed, and is met the next time.
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        match Identity::of(&metadata) {
+            identity if is_known(&identity) => found.known.push(identity),
+            identity => found.foreign.push((path, identity)),
+        }
+    }
     let (mut seen, mut unread) = (HashSet::new(), VecDeque::new());
     for number in 0..=highest {
         match open_number(pflog, number) {
@@ -325,7 +332,8 @@ mod tests {
         nix::unistd::mkfifo(&directory.join("pflog.5"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let found = rotated(&directory.join("pflog"), |_| false).unwrap();
         assert_eq!(found.problems.len(), 3);
-        assert_eq!(found.foreign, [directory.join("pflog.2.xz")]);
+        let foreign: Vec<&Path> = found.foreign.iter().map(|(path, _)| path.as_path()).collect();
+        assert_eq!(foreign, [directory.join("pflog.2.xz")]);
         assert_eq!(found.logs.len(), 1);
         // One log under two names, as during a rotation, is one log.
         std::fs::hard_link(directory.join("pflog.1"), directory.join("pflog.6")).unwrap();

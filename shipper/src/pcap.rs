@@ -162,16 +162,20 @@ impl<R: Read> Reader<R> {
     /// its length with its header.
     fn whole_record(&mut self) -> Result<(u32, usize), End> {
         self.input.fill(RECORD_HEADER);
-        let Some(&[.., c0, c1, c2, c3, _, _, _, _]) = self.input.unread().first_chunk::<RECORD_HEADER>()
+        let Some(header @ &[.., c0, c1, c2, c3, _, _, _, _]) =
+            self.input.unread().first_chunk::<RECORD_HEADER>()
         else {
             return Err(self.end());
         };
+        // Blocks that never reached the disk: a record of 1970 with nothing in it.
+        let is_hollow = *header == [0; RECORD_HEADER];
         let captured = match self.header.endianness {
             Endianness::Big => u32::from_be_bytes([c0, c1, c2, c3]),
             Endianness::Little => u32::from_le_bytes([c0, c1, c2, c3]),
         };
         let corrupt = End::Corrupt { record: self.records + 1, offset: self.offset, captured };
-        let Some(claimed) = usize::try_from(captured).ok().filter(|&len| len <= MAX_CAPTURED) else {
+        let Some(claimed) = usize::try_from(captured).ok().filter(|&len| len <= MAX_CAPTURED && !is_hollow)
+        else {
             return Err(corrupt);
         };
         let len = RECORD_HEADER + claimed;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::ring::rand::{self, SystemRandom};
+use common::error::reason;
 use common::{Error, message};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -122,16 +123,18 @@ impl<'a> Poster<'a> {
     /// # Errors
     /// It was not taken; the verdict says for now or for good, the error why.
     pub fn post(&self, text: &File, digest: &Digest, part: u32) -> Result<Verdict, (Verdict, Error)> {
+        let unread = |error: io::Error| {
+            let cause = format!("its text cannot be read: {}", reason(&error));
+            (Verdict::Later, Error::new(hex::show(digest), cause))
+        };
         let since = Instant::now();
-        let mut answer = self.send(text, digest, part, self.limit);
-        if let Ok((response, false)) = &answer
-            && response.status() == StatusCode::EXPECTATION_FAILED
-            && self.knows_expect.replace(false)
-        {
-            // It cannot be asked for its consent, and so is not any more (RFC 9110, 10.1.1).
-            answer = self.send(text, digest, part, self.limit.saturating_sub(since.elapsed()));
+        let mut attempt = self.send(text, digest, part, self.limit).map_err(unread)?;
+        if attempt.may_be_for_the_question() && self.knows_expect.replace(false) {
+            let left = self.limit.saturating_sub(since.elapsed());
+            attempt = self.send(text, digest, part, left).map_err(unread)?;
         }
-        let (response, is_sent) =
+        let Attempt { answer, is_sent, .. } = attempt;
+        let response =
             answer.map_err(|error| (failure::without_answer(&error), self.error(&self.object, &error)))?;
         let (status, headers) = (response.status(), response.headers());
         match failure::verdict(status, headers) {
@@ -144,15 +147,11 @@ impl<'a> Poster<'a> {
         }
     }
 
-    /// The answer, and whether all of the part was sent: a server that is asked for its consent may
-    /// answer instead.
-    fn send(
-        &self,
-        text: &File,
-        digest: &Digest,
-        part: u32,
-        limit: Duration,
-    ) -> Result<(Response<Body>, bool), ureq::Error> {
+    /// Posts a part once.
+    ///
+    /// # Errors
+    /// The text cannot be read.
+    fn send(&self, text: &File, digest: &Digest, part: u32, limit: Duration) -> io::Result<Attempt> {
         let size = text.metadata()?.len();
         let range = part::range(text, size, part)?;
         let mut octets = { text }.take(range.end.saturating_sub(range.start));
@@ -171,7 +170,7 @@ impl<'a> Poster<'a> {
         let Target { id: (id_field, id), file_field, .. } = self.target;
         let file = format!("{key}.{extension}");
         let form = Form::new((id_field, id), (file_field, &file), media_type, &random.expose());
-        let mut octets = Watched { octets: &mut octets, done: 0, length, file: &file };
+        let mut octets = Watched { octets: &mut octets, done: 0, length, failed: None, file: &file };
         let mut body = form.head.as_slice().chain(&mut octets).chain(form.tail.as_slice());
         let mut request = self
             .agent
@@ -184,11 +183,19 @@ impl<'a> Poster<'a> {
             .config()
             .timeout_global(Some(limit))
             .build();
-        if length >= EXPECT && self.knows_expect.get() {
+        let is_asked = length >= EXPECT && self.knows_expect.get();
+        if is_asked {
             request = request.header(header::EXPECT, "100-continue");
         }
-        let response = request.send(SendBody::from_reader(&mut body))?;
-        Ok((response, octets.done == length))
+        let answer = request.send(SendBody::from_reader(&mut body));
+        match octets.failed {
+            Some(error) => Err(error),
+            None => Ok(Attempt {
+                answer,
+                is_unsent: is_asked && octets.done == 0,
+                is_sent: octets.done == length,
+            }),
+        }
     }
 
     /// Asks the server for a page, which is read up to 4096 octets.
@@ -215,17 +222,47 @@ impl<'a> Poster<'a> {
     }
 }
 
+/// A request that was made.
+struct Attempt {
+    answer: Result<Response<Body>, ureq::Error>,
+    /// Whether the server was asked for its consent, and nothing of the text was sent.
+    is_unsent: bool,
+    /// Whether all of the part was sent: a server that is asked may answer instead.
+    is_sent: bool,
+}
+
+impl Attempt {
+    /// Whether it may go better without asking the server for its consent: it says that it does not know
+    /// that (RFC 9110, 10.1.1), or gives it in a form that ureq does not, with header fields.
+    fn may_be_for_the_question(&self) -> bool {
+        self.is_unsent
+            && match &self.answer {
+                Ok(response) => response.status() == StatusCode::EXPECTATION_FAILED,
+                Err(error) => failure::without_answer(error) == Verdict::Later,
+            }
+    }
+}
+
 /// A file that is being sent, and how far it is, for somebody who watches.
 struct Watched<'a> {
     octets: &'a mut dyn Read,
     done: u64,
     length: u64,
+    /// Why it could not be read; what is sent is then no matter of the server's.
+    failed: Option<io::Error>,
     file: &'a str,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.octets.read(buffer)?;
+        let count = match self.octets.read(buffer) {
+            Ok(count) => count,
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                return Err(kind.into());
+            }
+        };
         self.done = self.done.saturating_add(count as u64);
         let (done, all) = (self.done.div_ceil(1024), self.length.div_ceil(1024));
         // The part is at the end of the name, and a terminal has 80 columns.

@@ -72,16 +72,17 @@ pub enum Ended {
 pub const FULL: i32 = 3;
 
 impl Ended {
-    /// Whether the process ended by what it did: a crash, a call that was not promised, too much time
-    /// or output. Signals that an administrator, shutdown(8) or a system without memory sends are others.
+    /// Whether the process ended by what it did: a crash, a call that was not promised, too much of the
+    /// processor's time or of output. Signals that an administrator, shutdown(8) or a system without memory
+    /// sends are others; and one that is late may have waited for a disk, or for its turn.
     pub fn is_own_fault(self) -> bool {
         use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU};
         match self {
-            Ended::Late | Ended::Exit(FULL) => true,
+            Ended::Exit(FULL) => true,
             Ended::Signal(signal) => {
                 [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU].contains(&signal)
             }
-            Ended::Exit(_) | Ended::Strange | Ended::Unknown => false,
+            Ended::Exit(_) | Ended::Late | Ended::Strange | Ended::Unknown => false,
         }
     }
 }
@@ -206,6 +207,15 @@ pub fn restrain(largest_file: Option<u64>, processor: Option<Duration>) -> Resul
     Ok(())
 }
 
+/// Forbids this process to fork: FreeBSD's Capsicum would let it, and a child of its own would outlive it
+/// with all that it has open. To be called before pledge(2), like `restrain`.
+///
+/// # Errors
+/// The system refuses.
+pub fn have_no_children() -> Result<(), Error> {
+    setrlimit(Resource::RLIMIT_NPROC, 0, 0).map_err(|errno| Error::new("setrlimit", errno.desc()))
+}
+
 impl Child {
     /// Sends the child a message, without waiting: one that answers what it has not read is killed
     /// when the socket is full.
@@ -253,7 +263,7 @@ impl Child {
     fn end_within(&mut self, grace: Duration) -> Ended {
         self.socket = None;
         let deadline = Instant::now().checked_add(grace);
-        // Most have ended already, or are about to.
+        // Most have ended already, or are about to: naps are some fifth of what was waited.
         let mut nap = NAP / 32;
         loop {
             if let Some(ended) = self.ended {
@@ -262,7 +272,7 @@ impl Child {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
                     std::thread::sleep(nap);
-                    nap = nap.saturating_mul(2).min(NAP);
+                    nap = nap.saturating_add(nap / 4).min(NAP);
                 }
                 Ok(WaitStatus::StillAlive) => return self.kill(),
                 Err(Errno::EINTR) => {}
@@ -382,9 +392,9 @@ mod tests {
     fn what_others_sent_is_no_fault_of_a_process() {
         use Signal::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGSYS, SIGTERM};
         let own = [SIGABRT, SIGSEGV, SIGSYS].map(Ended::Signal);
-        assert!(own.into_iter().chain([Ended::Late, Ended::Exit(FULL)]).all(Ended::is_own_fault));
+        assert!(own.into_iter().chain([Ended::Exit(FULL)]).all(Ended::is_own_fault));
         let others = [SIGHUP, SIGINT, SIGKILL, SIGTERM].map(Ended::Signal);
-        let exits = [Ended::Exit(1), Ended::Strange, Ended::Unknown];
+        let exits = [Ended::Exit(1), Ended::Late, Ended::Strange, Ended::Unknown];
         assert!(!others.into_iter().chain(exits).any(Ended::is_own_fault));
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use crate::text::Digest;
 
 /// Octets of a report on the wire.
-pub const LENGTH: usize = 1 + 32 + 8 + 8 + 8 + 4 + 4 + 8 + 8;
+pub const LENGTH: usize = 1 + 32 + 32 + 8 + 8 + 8 + 4 + 4 + 8 + 8;
 
 /// What a decoder found in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Report {
     pub ending: Ending,
     /// SHA-256 of all octets of the log, uncompressed; of a damaged one, of those that could be read.
     pub digest: Digest,
+    /// SHA-256 of its first record, by which it is known when it has lost its end; zero without records.
+    pub head: Digest,
     /// Records, each of which is a line of the text.
     pub records: u64,
     /// Those among them that are no pflog records, or no lines of filterlog(8); their line says so.
@@ -92,7 +94,16 @@ impl Report {
     }
 
     fn without_records(ending: Ending, digest: Digest) -> Report {
-        Report { ending, digest, records: 0, undecodable: 0, overlong: 0, first: 0, last: 0 }
+        Report {
+            ending,
+            digest,
+            head: Digest::default(),
+            records: 0,
+            undecodable: 0,
+            overlong: 0,
+            first: 0,
+            last: 0,
+        }
     }
 
     /// Whether there are records, and none of them is a pflog record: the log of another system, or
@@ -128,9 +139,10 @@ impl Report {
             Ending::NotYet { text } => (5, 0, text),
         };
         let mut octets = [0; LENGTH];
-        let fields: [&[u8]; 9] = [
+        let fields: [&[u8]; 10] = [
             &[kind],
             &self.digest,
+            &self.head,
             &self.records.to_be_bytes(),
             &self.undecodable.to_be_bytes(),
             &self.overlong.to_be_bytes(),
@@ -149,7 +161,7 @@ impl Report {
     pub fn decode(octets: &[u8; LENGTH]) -> Option<Report> {
         let mut rest = octets.as_slice();
         let [kind] = take::<1>(&mut rest)?;
-        let digest = take(&mut rest)?;
+        let (digest, head) = (take(&mut rest)?, take(&mut rest)?);
         let records = u64::from_be_bytes(take(&mut rest)?);
         let undecodable = u64::from_be_bytes(take(&mut rest)?);
         let overlong = u64::from_be_bytes(take(&mut rest)?);
@@ -164,13 +176,13 @@ impl Report {
             (5, 0, text) => Ending::NotYet { text },
             _ => return None,
         };
-        let report = Report { ending, digest, records, undecodable, overlong, first, last };
+        let report = Report { ending, digest, head, records, undecodable, overlong, first, last };
         report.makes_sense().then_some(report)
     }
 
     fn makes_sense(&self) -> bool {
         let has_records = self.records > 0;
-        let nothing = self.first == 0 && self.last == 0;
+        let nothing = self.first == 0 && self.last == 0 && self.head == Digest::default();
         self.undecodable <= self.records
             && self.overlong <= self.records
             && (has_records || nothing)
@@ -195,7 +207,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn report(ending: Ending) -> Report {
-        Report { ending, digest: [7; 32], records: 3, undecodable: 1, overlong: 2, first: 9, last: 5 }
+        let (digest, head) = ([7; 32], [6; 32]);
+        Report { ending, digest, head, records: 3, undecodable: 1, overlong: 2, first: 9, last: 5 }
     }
 
     #[test]
@@ -243,6 +256,7 @@ mod tests {
         refused(|report| report.overlong = 4);
         refused(|report| (report.records, report.undecodable, report.overlong) = (0, 0, 0));
         refused(|report| report.ending = Ending::Empty);
+        refused(|report| *report = Report { head: [1; 32], ..Report::first([7; 32]) });
         refused(|report| report.ending = Ending::Corrupt { record: 0, offset: 24 });
         refused(|report| report.ending = Ending::NotYet { text: 2 });
         refused(|report| *report = Report { ending: Ending::NotYet { text: 1 }, ..Report::empty() });

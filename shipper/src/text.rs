@@ -1,10 +1,10 @@
 //! Turns a packet log into text: one line for each record, whatever the record holds.
 
 use crate::clock::Clock;
-use crate::filterlog;
+use crate::filterlog::{self, Message};
+use crate::members::Members;
 use crate::pcap::{End, NotPflog, Reader};
 use crate::print::{Printer, line::Line};
-use flate2::bufread::MultiGzDecoder;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -34,9 +34,11 @@ pub struct Found {
     pub undecodable: u64,
     /// Those that claim more than the file's snap length.
     pub overlong: u64,
-    /// Time stamp of the first record that has one.
+    /// The digest of the first record.
+    pub head: Option<Digest>,
+    /// Time stamp of the first record that could be read and has one.
     pub first: Option<Stamp>,
-    /// Time stamp of the last record that has one.
+    /// Time stamp of the last such record.
     pub last: Option<Stamp>,
 }
 
@@ -114,6 +116,13 @@ pub fn digest(input: impl Read) -> Digest {
     finish(context)
 }
 
+/// The digest of these octets, one after the other.
+fn digest_of(pieces: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    pieces.iter().for_each(|piece| context.update(piece));
+    finish(context)
+}
+
 fn finish(context: Context) -> Digest {
     context.finish().as_ref().first_chunk().copied().unwrap_or_default()
 }
@@ -125,7 +134,7 @@ fn uncompressed<'a>(mut input: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>>
     let is_gzip = start == GZIP_MAGIC;
     let input = io::Cursor::new(start).chain(input);
     if is_gzip {
-        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(OUTPUT, input))));
+        return Ok(Box::new(Members::new(BufReader::with_capacity(OUTPUT, input))));
     }
     Ok(Box::new(input))
 }
@@ -147,10 +156,14 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
                 Ok(record) => record,
                 Err(end) => return Ok(end),
             };
+            if self.found.head.is_none() {
+                let numbers = [record.sec, record.usec, record.len].map(u32::to_be_bytes);
+                self.found.head = Some(digest_of(&[numbers.as_flattened(), record.captured]));
+            }
             self.found.overlong += u64::from(record.is_overlong);
             clock.stamp(&mut self.text, record.sec, record.usec);
             let printed = printer.packet(&mut self.text, record.captured, record.len);
-            self.end_line(printed.is_ok(), Some((record.sec, record.usec)))?;
+            self.end_line(printed.is_ok().then_some((record.sec, record.usec)))?;
         }
     }
 
@@ -168,7 +181,7 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
             if let Err(cause) = read {
                 return Ok(End::Unreadable { offset, cause });
             }
-            let time = match line.split_last() {
+            let message = match line.split_last() {
                 None => return Ok(End::Clean),
                 Some((b'\n', content)) => filterlog::parse(content),
                 Some(_) if line.len() <= filterlog::LINE_MAX => {
@@ -183,6 +196,14 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
                     Err(cause) => return Ok(End::Unreadable { offset, cause }),
                 },
             };
+            let time = match message {
+                Some(Message::TurnedOver) => continue,
+                Some(Message::Packet(time)) => Some(time),
+                None => None,
+            };
+            if self.found.head.is_none() {
+                self.found.head = Some(digest_of(&[&line]));
+            }
             match time {
                 Some(_) => self.text.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(&line)),
                 None => {
@@ -190,18 +211,18 @@ impl<W: FnMut(&[u8], &Found) -> io::Result<()>> Lines<W> {
                     Line::new(&mut self.text).text("[filterlog: line ").dec(number).text(" cannot be read]");
                 }
             }
-            self.end_line(time.is_some(), time.map(|time| (time.before(now), 0)))?;
+            self.end_line(time.map(|time| (time.before(now), 0)))?;
         }
     }
 
-    /// Ends the line of a record. Inlined, so that the stamp stays in registers: to pass it through memory
-    /// took a sixth of the time of a log.
+    /// Ends the line of a record, which has a stamp if it could be read. Inlined, so that the stamp stays in
+    /// registers: to pass it through memory took a sixth of the time of a log.
     #[inline(always)]
-    fn end_line(&mut self, is_known: bool, stamp: Option<Stamp>) -> Result<(), Error> {
+    fn end_line(&mut self, stamp: Option<Stamp>) -> Result<(), Error> {
         self.text.push(b'\n');
         let found = &mut self.found;
         found.records += 1;
-        found.undecodable += u64::from(!is_known);
+        found.undecodable += u64::from(stamp.is_none());
         if let Some(stamp) = stamp {
             found.first.get_or_insert(stamp);
             found.last = Some(stamp);

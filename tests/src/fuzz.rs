@@ -185,7 +185,7 @@ fn pflog(octets: &[u8]) {
 
 /// A line of filterlog(8): one that is taken is printable, and comes out of its log as it was.
 fn filterlog(octets: &[u8]) {
-    if shipper::filterlog::parse(octets).is_some() {
+    if let Some(shipper::filterlog::Message::Packet(_)) = shipper::filterlog::parse(octets) {
         assert!(octets.iter().all(|octet| matches!(octet, b' '..=b'~')));
         let log = [octets, b"\n"].concat();
         let (text, summary) = decode(&log);

@@ -10,6 +10,8 @@ use tests::log_server::{Certificate, LogServer, Reply};
 use tests::machine::{Machine, skip, words};
 use tests::pflog;
 
+#[path = "tsship/again.rs"]
+mod again;
 #[path = "tsship/upload.rs"]
 mod upload;
 

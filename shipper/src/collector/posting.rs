@@ -110,6 +110,16 @@ impl Collector<'_> {
                     self.fail(Error::new(path.display(), cause));
                     return Ok(Next::Stop);
                 }
+                Err(Ended::Late) => {
+                    // Each request has a limit, but for what a proxy says first: so it would be with every text.
+                    (round.failed, round.is_over) = (Some(0), true);
+                    let path = self.outbox.waiting().join(text.to_string());
+                    self.fail(Error::new(
+                        path.display(),
+                        format!("not posted: the uploader {}", Ended::Late),
+                    ));
+                    return Ok(Next::Stop);
+                }
                 Err(ended) => {
                     round.failed.get_or_insert(0);
                     round.is_over = true;

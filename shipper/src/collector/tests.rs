@@ -36,6 +36,7 @@ fn sends_a_report(mut socket: File) -> i32 {
     let report = Report {
         ending: Ending::Clean,
         digest: [7; 32],
+        head: [6; 32],
         records: 1,
         undecodable: 0,
         overlong: 0,
@@ -96,6 +97,7 @@ fn a_decoder_that_dies_costs_the_lines_that_it_had_not_written() {
         let head = Report {
             ending: Ending::NotYet { text: lines.concat().len() as u64 },
             records: lines.len() as u64,
+            head: if lines.is_empty() { Digest::default() } else { [6; 32] },
             first: if lines.is_empty() { 0 } else { 5 },
             last: if lines.is_empty() { 0 } else { 6 },
             ..Report::first([7; 32])
@@ -141,7 +143,7 @@ fn a_decoder_that_says_more_than_it_wrote_is_not_believed() {
     let mut collector = collector(&config);
     let lies = decoding(&collector, 0, |mut socket| {
         let ending = Ending::NotYet { text: 1 << 40 };
-        let lie = Report { ending, records: 1, first: 5, last: 5, ..Report::first([7; 32]) };
+        let lie = Report { ending, head: [6; 32], records: 1, first: 5, last: 5, ..Report::first([7; 32]) };
         for report in [Report::first([7; 32]), lie] {
             let _ = socket.read_exact(&mut [0]).and_then(|()| socket.write_all(&report.encode()));
         }
@@ -149,6 +151,22 @@ fn a_decoder_that_says_more_than_it_wrote_is_not_believed() {
     });
     collector.spool(lies, None);
     assert_eq!((collector.ledger.get(&[7; 32]), collector.tally.failed), (None, true));
+    assert_eq!(std::fs::read_dir(spool.join("outbox")).unwrap().count(), 0);
+    std::fs::remove_dir_all(spool).unwrap();
+}
+
+#[test]
+fn a_decoder_that_names_no_log_is_not_believed() {
+    let _alone = process::alone();
+    let (spool, config) = scratch("nameless");
+    let mut collector = collector(&config);
+    let lies = decoding(&collector, 0, |mut socket| {
+        let lie =
+            Report { ending: Ending::Clean, head: [6; 32], records: 1, first: 5, last: 5, ..Report::empty() };
+        i32::from(socket.read_exact(&mut [0]).and_then(|()| socket.write_all(&lie.encode())).is_err())
+    });
+    collector.spool(lies, None);
+    assert_eq!((collector.ledger.get(&Digest::default()), collector.tally.failed), (None, true));
     assert_eq!(std::fs::read_dir(spool.join("outbox")).unwrap().count(), 0);
     std::fs::remove_dir_all(spool).unwrap();
 }

@@ -1,6 +1,6 @@
 //! IGMP (RFC 2236), multicast traceroute and PIM, as far as tcpdump knows them.
 
-use super::bytes::array;
+use super::bytes::{array, u8_at};
 use super::line::Line;
 use super::net::Net;
 
@@ -62,10 +62,11 @@ pub(crate) fn print(line: &mut Line<'_>, bytes: &[u8], len: u32, net: Net<'_>) {
 fn trace(line: &mut Line<'_>, bytes: &[u8]) -> Option<()> {
     let (src, dst, reply) = (array(bytes, 8)?, array(bytes, 12)?, array::<4>(bytes, 16)?);
     // tcpdump takes the three octets of the number for the low ones of a little-endian word.
-    let [a, b, c, ttl] = *array(bytes, 20)?;
+    let [a, b, c] = *array(bytes, 20)?;
+    let ttl = if reply[0] >> 4 == 0xe { Some(u8_at(bytes, 23)?) } else { None };
     line.dec(u32::from_le_bytes([a, b, c, 0])).text(": ").addr4(src);
     line.text(" to ").addr4(dst).text(" reply-to ").addr4(reply);
-    if reply[0] >> 4 == 0xe {
+    if let Some(ttl) = ttl {
         line.text(" with-ttl ").dec(ttl);
     }
     Some(())

@@ -12,12 +12,15 @@
 //! | UDP to or from any port (DNS, NTP, SNMP, VXLAN, ...), WireGuard | `udp` and its length |
 //! | TCP port 179, 2049, 6633, 6653 (BGP, NFS, OpenFlow) | the TCP header alone |
 //! | IGMP carrying DVMRP | the IGMP type alone |
-//! | GRE carrying Ethernet, MPLS, NSH, NHRP, CDP, ERSPAN or EoIP | `unknown-proto-` and the protocol |
+//! | GRE carrying Ethernet, MPLS, NSH, NHRP, CDP or ERSPAN | `unknown-proto-` and the protocol |
+//! | GRE carrying EoIP | `unknown-gre1-proto-6400` |
 //! | GRE carrying PPP | `ppp` and its length |
 //! | EtherIP, OSPF, IGRP, pfsync | `ip-proto-N` and its length |
 //!
 //! Where tcpdump prints what lies in memory behind the capture (a cut ESP, AH, IPComp or mobile IP
-//! header, a cut mtrace, ICMP parameter problem code 2), the header counts as cut off here.
+//! header, a cut mtrace, one octet of PIM over IPv6, a cut node information reply, ICMP parameter problem
+//! code 2), the header counts as cut off here. Where it reads the end of one misaligned IP header from
+//! another's, as it does for GRE with odd source routes twice inside one another, that is not followed.
 
 pub(crate) mod bytes;
 mod carp;

@@ -40,6 +40,9 @@ pub enum Reply {
     /// Answer with this status at once, without asking for the body or reading it, and close if the client asked
     /// for that.
     Early(u16),
+    /// Give the consent that a client asks for with these header fields, each with its end of line, and take the
+    /// upload.
+    Consent(String),
     /// Take the upload slowly, so many octets at a time with a pause before each piece, and answer 200.
     Slow {
         /// Octets of a piece.
@@ -146,7 +149,8 @@ fn exchange(reader: &mut Reader, client: &Client, shared: &Shared) -> io::Result
         return Ok(false);
     }
     if request.header("expect") == Some("100-continue") {
-        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        let fields = if let Reply::Consent(fields) = &reply { fields.as_str() } else { "" };
+        reader.get_mut().write_all(format!("HTTP/1.1 100 Continue\r\n{fields}\r\n").as_bytes())?;
         reader.get_mut().flush()?;
     }
     let Some(body) = receive(reader, &request, &reply, client)? else {

@@ -448,6 +448,15 @@ fn each_phase_has_its_limit() {
     assert_eq!((proxy.requests().len(), server.connections()), (1, 0));
 
     let direct = target(server.url("/"), String::new());
+    // ureq takes no header fields behind a 100, and waits for more.
+    server.set_behaviour(|_| Reply::Consent("Server: x\r\n".to_owned()));
+    let posted = Poster::new(&direct, &Limits { answer: short, ..LIMITS }).unwrap().post(&file, &[0; 32], 0);
+    assert_eq!(posted.map_err(|(_, error)| error.to_string()), Ok(Verdict::Sent));
+    // What cannot be read is no fault of the server's.
+    let directory = fs::File::open(machine.path("db")).unwrap();
+    let (found, error) = Poster::new(&direct, &LIMITS).unwrap().post(&directory, &[0; 32], 0).unwrap_err();
+    let cause = format!("{}: its text cannot be read: is a directory", "0".repeat(64));
+    assert_eq!((found, error.to_string().to_lowercase()), (Verdict::Later, cause));
     server.set_behaviour(|_| Reply::Slow { piece: 1, pause: Duration::MAX });
     ends(&direct, Limits { send: short, ..LIMITS }, Verdict::Later, "sending");
     server.set_behaviour(|_| Reply::Late(Duration::MAX));
