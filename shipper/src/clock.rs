@@ -23,7 +23,9 @@ pub struct Clock {
     form: LogTime,
     zone: Zone,
     second: u32,
-    text: Vec<u8>,
+    /// The text, in the first octets; the longest is `Sep 21 14:13:20.`.
+    text: [u8; 16],
+    length: usize,
 }
 
 /// A moment of a calendar day.
@@ -42,7 +44,7 @@ impl Clock {
     /// The C library reads its time zone here, once, if it has not done so: make the clock before the
     /// process gives up its files.
     pub fn new(form: LogTime, zone: Zone) -> Self {
-        let mut clock = Self { form, zone, second: 0, text: Vec::new() };
+        let mut clock = Self { form, zone, second: 0, text: [0; 16], length: 0 };
         clock.turn_to(0);
         clock
     }
@@ -54,16 +56,20 @@ impl Clock {
         if sec != self.second {
             self.turn_to(sec);
         }
-        out.extend_from_slice(&self.text);
-        Line::new(out).dec_padded(usec, 6).text(" ");
+        Line::new(out).first(self.text, self.length).dec_padded(usec, 6).text(" ");
     }
 
     fn turn_to(&mut self, sec: u32) {
+        let mut text = Vec::with_capacity(16);
+        self.write(&mut Line::new(&mut text), sec);
+        self.second = sec;
+        self.length = text.len();
+        self.text.iter_mut().zip(text).for_each(|(to, from)| *to = from);
+    }
+
+    fn write(&self, line: &mut Line<'_>, sec: u32) {
         const MONTHS: [&str; 12] =
             ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        self.second = sec;
-        self.text.clear();
-        let line = &mut Line::new(&mut self.text);
         if self.form == LogTime::Epoch {
             line.dec(sec).text(".");
             return;

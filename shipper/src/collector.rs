@@ -202,7 +202,7 @@ impl<'a> Collector<'a> {
                 message::say(format!("{log}: waits for the next run, for this one has taken long enough"));
                 return self.discard(&decoding.draft);
             }
-            Err(Failed { ended, head: Some(head) }) => (head, Some(ended)),
+            Err(Failed { ended, head: Some(head) }) => (*head, Some(ended)),
             Err(Failed { ended, head: None }) => {
                 self.fail(Error::new(&log, format!("not shipped: its decoder {ended}")));
                 return self.discard(&decoding.draft);

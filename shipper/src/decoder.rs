@@ -41,8 +41,8 @@ pub struct Settings {
 }
 
 /// The decoder's process, from its first step to its exit status: 0 if it has reported, `FULL`, or 1
-/// after it has said why.
-pub fn work(socket: File, log: Log, text: File, settings: &Settings) -> i32 {
+/// after it has said why. The socket stays open until it exits, so that its end is heard at once.
+pub fn work(socket: &mut File, log: Log, text: File, settings: &Settings) -> i32 {
     match serve(socket, &log, text, settings) {
         Ok(status) => status,
         Err(said) => {
@@ -52,21 +52,21 @@ pub fn work(socket: File, log: Log, text: File, settings: &Settings) -> i32 {
     }
 }
 
-fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Result<i32, Option<Error>> {
+fn serve(socket: &mut File, log: &Log, mut text: File, settings: &Settings) -> Result<i32, Option<Error>> {
     let clock = confine(settings).map_err(Some)?;
-    wait(&mut socket)?;
+    wait(socket)?;
     let is_shipped = settings.largest_text.is_some();
     let mut digest = None;
     if is_shipped {
         digest = digest_of(&log.file).map_err(|error| Error::new(log.path.display(), reason(&error)))?;
-        tell(&mut socket, &Report::first(digest.unwrap_or_default())).map_err(|_| None)?;
-        wait(&mut socket)?;
+        tell(socket, &Report::first(digest.unwrap_or_default())).map_err(|_| None)?;
+        wait(socket)?;
     }
     let name = digest.unwrap_or_default();
     let written = |piece: &[u8], found: &Found| {
         text.write_all(piece)?;
         match is_shipped {
-            true => tell(&mut socket, &report(Ending::NotYet { text: found.text }, name, found)),
+            true => tell(socket, &report(Ending::NotYet { text: found.text }, name, found)),
             false => Ok(()),
         }
     };
@@ -77,7 +77,7 @@ fn serve(mut socket: File, log: &Log, mut text: File, settings: &Settings) -> Re
         }
         Err(error) => refused(log, error)?,
     };
-    tell(&mut socket, &report).map(|()| 0).map_err(|_| None)
+    tell(socket, &report).map(|()| 0).map_err(|_| None)
 }
 
 /// The digest of a log that can be read twice; then it is where it was. A pipe can be read but once.
@@ -169,7 +169,7 @@ pub struct Failed {
     /// How it ended.
     pub ended: Ended,
     /// Its last report, if it died of the log and had written text by then that has a name.
-    pub head: Option<Report>,
+    pub head: Option<Box<Report>>,
 }
 
 impl From<Ended> for Failed {
@@ -219,7 +219,7 @@ pub fn report_of(
         head = Some(report);
     };
     let has_text = |report: &Report| report.records > 0 && report.digest != Digest::default();
-    Err(Failed { ended, head: head.filter(|head| ended.is_own_fault() && has_text(head)) })
+    Err(Failed { ended, head: head.filter(|head| ended.is_own_fault() && has_text(head)).map(Box::new) })
 }
 
 fn receive(child: &mut Child, deadline: Option<Instant>) -> Result<Report, Ended> {
@@ -308,7 +308,7 @@ mod tests {
         let (first, both) = (Report::first([7; 32]), two_lines([7; 32]));
         let abort = Some(Signal::SIGABRT);
         let head = |reports: &[Report], signal| dies(reports, signal).head;
-        assert_eq!(head(&[first.clone(), both.clone()], abort), Some(both.clone()));
+        assert_eq!(head(&[first.clone(), both.clone()], abort).as_deref(), Some(&both));
         assert_eq!(head(&[], abort), None);
         assert_eq!(head(slice::from_ref(&first), abort), None, "there is no text");
         // Not of the log: it may go well the next time.

@@ -238,7 +238,15 @@ impl<R: Read> Window<R> {
     }
 
     /// Reads until at least `wanted` octets are unread, or the input ends or fails.
+    #[inline]
     fn fill(&mut self, wanted: usize) {
+        if self.end - self.start < wanted {
+            self.read_more(wanted);
+        }
+    }
+
+    #[inline(never)]
+    fn read_more(&mut self, wanted: usize) {
         if self.buffer.len() - self.start < wanted {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;

@@ -174,9 +174,9 @@ fn decoders<H>(jobs: Vec<(Log, File)>, settings: &Settings, held: H) -> (Vec<Sta
         match split() {
             Ok(Side::Parent(child)) => decoders.push((log.path, Ok(child))),
             Err(error) => decoders.push((log.path, Err(error))),
-            Ok(Side::Child(socket)) => {
+            Ok(Side::Child(mut socket)) => {
                 drop((jobs, decoders, held));
-                exit(decoder::work(socket, log, text, settings));
+                exit(decoder::work(&mut socket, log, text, settings));
             }
         }
     }
@@ -193,9 +193,9 @@ fn uploader<H>(
     match split() {
         Ok(Side::Parent(child)) => (Ok(Some(child)), held),
         Err(error) => (Err(error), held),
-        Ok(Side::Child(socket)) => {
+        Ok(Side::Child(mut socket)) => {
             drop(held);
-            exit(uploader::work(socket, &texts, target, &settings.account));
+            exit(uploader::work(&mut socket, &texts, target, &settings.account));
         }
     }
 }

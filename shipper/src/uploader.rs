@@ -110,7 +110,7 @@ impl Target {
 
 /// The uploader's process, from its first step to its exit status: 0 when the collector has no more
 /// questions, else 1 and it has said why.
-pub fn work(mut socket: File, texts: &[File], target: &Target, account: &Account) -> i32 {
+pub fn work(socket: &mut File, texts: &[File], target: &Target, account: &Account) -> i32 {
     let poster = match confine(target, account).and_then(|()| Poster::new(target, &LIMITS)) {
         Ok(poster) => poster,
         Err(error) => {

@@ -97,7 +97,7 @@ fn every_parameter_of_tsadmin_is_in_its_page_and_every_key_that_it_uses_is_one()
         .concat();
     let labels = script.lines().filter_map(|line| line.trim_start().strip_prefix("--")?.split_once(')'));
     let mut taken: Vec<&str> = labels.map(|(label, _)| label).collect();
-    taken.retain(|label| !label.contains('*') && *label != "help");
+    taken.retain(|label| !label.contains(['*', '|']) && *label != "help");
     taken.sort_unstable();
     taken.dedup();
     let mut documented = items(&file("man/tsadmin.8"), ".It Fl -");

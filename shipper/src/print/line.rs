@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 /// A line under construction, at the end of a buffer that may hold earlier lines.
 ///
-/// Only printable ASCII can get in: [`Line::text`] is for the program's own words, everything that
+/// Only printable ASCII can get in: [`Line::text`] and [`Line::first`] are for the program's own words, everything that
 /// comes from a capture goes through a number, an address, or [`Line::escaped`].
 pub(crate) struct Line<'a> {
     out: &'a mut Vec<u8>,
@@ -28,19 +28,21 @@ impl<'a> Line<'a> {
     }
 
     /// What another line holds, and is safe for that.
-    pub(crate) fn printed(&mut self, text: &[u8]) {
+    pub(crate) fn printed(&mut self, text: &[u8]) -> &mut Self {
         self.out.extend_from_slice(text);
+        self
     }
 
     /// A decimal number (`%u`).
     #[inline]
     pub(crate) fn dec(&mut self, number: impl Into<u64>) -> &mut Self {
-        self.padded(number.into(), 1)
+        let number = number.into();
+        if number < GROUP { self.group(number, digit_count(number)) } else { self.long(number, 1) }
     }
 
     /// A decimal number of at least `width` digits (`%0*u`).
     pub(crate) fn dec_padded(&mut self, number: u32, width: u32) -> &mut Self {
-        self.padded(number.into(), width)
+        self.long(number.into(), width)
     }
 
     /// A decimal number with its sign (`%ld`).
@@ -51,22 +53,24 @@ impl<'a> Line<'a> {
         self.dec(number.unsigned_abs())
     }
 
-    /// A number of any length, from groups of eight digits. Where numbers are many a line, a branch for
-    /// each length would be guessed wrong half of the time.
-    fn padded(&mut self, number: u64, width: u32) -> &mut Self {
-        let (number, unused) = if number < GROUP && width <= 8 {
-            let digits = digits(number);
-            (digits, (digits.trailing_zeros() / 8).min(7).min(8 - width))
-        } else {
-            self.padded(number / GROUP, width.saturating_sub(8));
-            (digits(number % GROUP), 0)
-        };
-        self.first(((number | ZEROS) >> (8 * unused)).to_le_bytes(), 8 - unused as usize)
+    /// A number of any length, from groups of eight digits.
+    fn long(&mut self, number: u64, width: u32) -> &mut Self {
+        if number < GROUP && width <= 8 {
+            return self.group(number, digit_count(number).max(width));
+        }
+        self.long(number / GROUP, width.saturating_sub(8)).group(number % GROUP, 8)
+    }
+
+    /// A number below 100,000,000, in its last `count` digits, 1 to 8. Where numbers are many a line, a branch
+    /// for each length would be guessed wrong half of the time.
+    fn group(&mut self, number: u64, count: u32) -> &mut Self {
+        let unused = 64_u32.wrapping_sub(count << 3);
+        self.first((digits(number) | ZEROS).unbounded_shr(unused).to_le_bytes(), count as usize)
     }
 
     /// Appends the first `count` of `octets`. All are copied, which is faster, and the rest is taken back.
     #[inline(always)]
-    fn first<const N: usize>(&mut self, octets: [u8; N], count: usize) -> &mut Self {
+    pub(crate) fn first<const N: usize>(&mut self, octets: [u8; N], count: usize) -> &mut Self {
         let end = self.out.len().saturating_add(count);
         self.out.extend_from_slice(&octets);
         self.out.truncate(end);
@@ -76,11 +80,10 @@ impl<'a> Line<'a> {
     /// Two octets, by far the most frequent numbers, each with a dot behind it.
     #[inline(always)]
     fn octets(&mut self, a: u8, b: u8) -> &mut Self {
-        let text = |octet: u8| OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
-        let length = |text: u32| 4 - text.leading_zeros() / 8;
-        let (a, b) = (text(a), text(b));
-        let both = u64::from(a) | u64::from(b) << (8 * length(a));
-        self.first(both.to_le_bytes(), (length(a) + length(b)) as usize)
+        let entry = |octet: u8| OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+        let ((a, a_bits), (b, b_bits)) = (entry(a), entry(b));
+        let both = u64::from(a) | u64::from(b).wrapping_shl(a_bits);
+        self.first(both.to_le_bytes(), (a_bits.wrapping_add(b_bits) >> 3) as usize)
     }
 
     /// A hexadecimal number (`%x`).
@@ -189,15 +192,15 @@ const GROUP: u64 = 100_000_000;
 /// The character 0 in each octet.
 const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 
-/// The text of each octet and a dot, from the lowest octet on.
-static OCTETS: [u32; 256] = {
-    let mut texts = [0; 256];
+/// The text of each octet and a dot, from the lowest octet on, and how many bits these are.
+static OCTETS: [(u32, u32); 256] = {
+    let mut texts = [(0, 0); 256];
     let mut rest = texts.as_mut_slice();
     let mut octet = 0;
     while let Some((text, others)) = rest.split_first_mut() {
-        let unused = (octet < 100) as u32 + (octet < 10) as u32;
+        let unused = 8 * ((octet < 100) as u32 + (octet < 10) as u32);
         let three = ((digits(octet as u64) | ZEROS) >> 40) as u32;
-        *text = (three | ((b'.' as u32) << 24)) >> (8 * unused);
+        *text = ((three | ((b'.' as u32) << 24)) >> unused, 32 - unused);
         octet += 1;
         rest = others;
     }
@@ -208,12 +211,37 @@ static OCTETS: [u32; 256] = {
 /// then the pairs of both at once, then the tens of all. 10486 / 2^20 is near enough to a hundredth for
 /// that, and 103 / 2^10 to a tenth.
 const fn digits(number: u64) -> u64 {
-    let halves = number / 10_000 | (number % 10_000) << 32;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = (halves.wrapping_mul(10_486) >> 20) & 0x0000_007f_0000_007f;
-    let pairs = hundreds | halves.wrapping_sub(hundreds.wrapping_mul(100)) << 16;
+    let pairs = hundreds | (halves.wrapping_sub(hundreds.wrapping_mul(100)) << 16);
     let tens = (pairs.wrapping_mul(103) >> 10) & 0x000f_000f_000f_000f;
-    tens | pairs.wrapping_sub(tens.wrapping_mul(10)) << 8
+    tens | (pairs.wrapping_sub(tens.wrapping_mul(10)) << 8)
 }
+
+/// How many digits a number below 100,000,000 has. What comes behind it in the line waits for this alone,
+/// and not for the digits: a sum with the entry for its highest bit has the count above 32 bits.
+fn digit_count(number: u64) -> u32 {
+    let entry = DIGIT_COUNTS.get((number | 1).ilog2() as usize).copied().unwrap_or_default();
+    (number.wrapping_add(entry) >> 32) as u32
+}
+
+/// For each highest bit: the count of digits of the numbers that have it, and a carry into it from the power
+/// of ten on that lies among them.
+static DIGIT_COUNTS: [u64; 27] = {
+    let mut entries = [0; 27];
+    let mut rest = entries.as_mut_slice();
+    let (mut bit, mut count, mut power) = (0, 1, 10);
+    while let Some((entry, others)) = rest.split_first_mut() {
+        *entry = count << 32;
+        if power < 2_u64 << bit {
+            *entry = ((count + 1) << 32) - power;
+            (count, power) = (count + 1, power * 10);
+        }
+        bit += 1;
+        rest = others;
+    }
+    entries
+};
 
 /// Where the first longest run of two or more zero groups is, and its length; (0, 0) without one.
 fn longest_zero_run(groups: &[u16; 8]) -> (usize, usize) {

@@ -55,8 +55,13 @@ const PF_OUT: u8 = 2;
 pub struct Printer {
     /// The octets of the header that the text was made of.
     header: Vec<u8>,
+    /// The text, filled up to what is copied at once.
     rule: Vec<u8>,
+    length: usize,
 }
+
+/// Most texts of rules are shorter than this. To copy a number of octets that is known takes less time.
+const USUAL: usize = 64;
 
 impl Printer {
     /// Appends the text of one record, without its time stamp and without a newline.
@@ -87,8 +92,13 @@ impl Printer {
             self.header = octets.to_vec();
             self.rule.clear();
             rule(&mut Line::new(&mut self.rule), &header);
+            self.length = self.rule.len();
+            self.rule.resize(self.length.max(USUAL), 0);
         }
-        line.printed(&self.rule);
+        match self.rule.first_chunk::<USUAL>() {
+            Some(text) if self.length <= USUAL => line.first(*text, self.length),
+            _ => line.printed(&self.rule),
+        };
         match header.family {
             Family::V4 => ip::print(line, packet, len, 0),
             Family::V6 => ip6::print(line, packet, len, 0),

@@ -304,7 +304,7 @@ fn every_message_under_troubleshooting_is_one_of_ours() {
             seen += 1;
         }
     }
-    assert!(seen > 12, "{seen}");
+    assert!(seen > 10, "{seen}");
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_configuration_of_the_old_scripts_is_taken_over() {
         let output = root.tsadmin(&["add", "--silent"], "");
         assert_status(&output, 0);
         assert!(
-            stderr(&output).contains("tsadmin: DIG_OPTIONS: not a setting, kept as a remark\n"),
+            stderr(&output).contains("tsadmin: DIG_OPTIONS: not a setting, kept as a comment\n"),
             "{}",
             words(&output)
         );

@@ -135,8 +135,12 @@ fn filter(
             always.insert(call.number);
         }
         for checks in call.checks {
-            let conditions = checks.iter().map(condition).collect::<Result<_, _>>()?;
-            rules.entry(call.number).or_default().push(SeccompRule::new(conditions)?);
+            let rule = SeccompRule::new(checks.iter().map(condition).collect::<Result<_, _>>()?)?;
+            let of_call = rules.entry(call.number).or_default();
+            // Several promises allow it.
+            if !of_call.contains(&rule) {
+                of_call.push(rule);
+            }
         }
     }
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
@@ -178,6 +182,7 @@ fn one_after_the_other(mut first: BpfProgram, second: BpfProgram) -> BpfProgram 
 
 fn condition(check: &Check) -> Result<SeccompCondition, BackendError> {
     let (place, operator, value) = match *check {
+        Check::Is(place, mask, value) if mask == u64::from(u32::MAX) => (place, SeccompCmpOp::Eq, value),
         Check::Is(place, mask, value) => (place, SeccompCmpOp::MaskedEq(mask), value),
         Check::Not(place, value) => (place, SeccompCmpOp::Ne, value),
         Check::Own(place) => (place, SeccompCmpOp::Eq, std::process::id().into()),
