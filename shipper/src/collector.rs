@@ -162,6 +162,10 @@ impl<'a> Collector<'a> {
     /// Names logs in a compression that is not read, each once: then it is in the ledger.
     pub fn mention(&mut self, foreign: &[(PathBuf, Identity)]) {
         for (path, file) in foreign {
+            if let Some(known) = self.ledger.find(file) {
+                self.seen.insert(known.digest);
+                continue;
+            }
             self.fail(Error::new(path.display(), "not gzip, so not shipped; flag Z in newsyslog.conf(5) is"));
             let digest = text::digest(format!("{file:?}").as_bytes());
             let (head, records, first, last) = (Digest::default(), 0, 0, 0);
@@ -244,22 +248,23 @@ impl<'a> Collector<'a> {
             }
             return self.discard(&decoding.draft);
         }
-        if let Some(before) = self.ledger.with_head(&entry.head).copied() {
+        let before = self.ledger.with_head(&entry.head).copied();
+        if let Some(before) = before
+            && before.records >= entry.records
+            && (before.first, before.last) >= (entry.first, entry.last)
+        {
             let (was, is) = (before.records, entry.records);
-            if was >= is {
-                message::say(format!(
-                    "{log}: has lost its end, which was shipped: {is} of {was} records are left"
-                ));
-                self.is_continuous = true;
-                self.seen.insert(before.digest);
-                let before = Entry { file: entry.file, ..before };
-                self.ledger.append(before).unwrap_or_else(|error| self.fail(error));
-                return self.discard(&decoding.draft);
-            }
             self.fail(Error::new(
                 &log,
-                format!("its first {was} records were shipped before, and are again"),
+                format!("has lost its end, which was shipped: {is} of {was} records are left"),
             ));
+            self.is_continuous = true;
+            self.seen.insert(before.digest);
+            if entry.file.inode != 0 {
+                let before = Entry { file: entry.file, ..before };
+                self.ledger.append(before).unwrap_or_else(|error| self.fail(error));
+            }
+            return self.discard(&decoding.draft);
         }
         for fault in report.faults() {
             self.fail(Error::new(&log, fault));
@@ -278,6 +283,18 @@ impl<'a> Collector<'a> {
             let (records, last) = (report.records, date_at(entry.last));
             let cause = format!("its decoder {ended}: what follows record {records}, of {last}, is lost");
             self.fail(Error::new(&log, cause));
+        }
+        // A record is a line, which has an octet at least.
+        if !decoding.draft.size().is_ok_and(|octets| octets >= report.records) {
+            self.fail(Error::new(&log, format!("not shipped: its decoder {}", Ended::Strange)));
+            return self.discard(&decoding.draft);
+        }
+        if let Some(before) = before {
+            let count = before.records;
+            self.fail(Error::new(
+                &log,
+                format!("its first {count} records were shipped before, and are again"),
+            ));
         }
         if report.records > 0 && !self.is_continuous {
             self.mention_gap(entry.first);

@@ -26,6 +26,10 @@ use crate::text::{self, Digest, Found};
 /// How long one log may take.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
+/// How long the processor may work on it: a decoder that needs more is lost in the log, where one that is
+/// only late waits for a disk or its turn.
+const PROCESSOR: Duration = Duration::from_secs(300);
+
 /// What the collector sends to have the work begin, and go on after the first report.
 const GO: [u8; 1] = [b'g'];
 
@@ -109,7 +113,7 @@ fn tell(socket: &mut File, report: &Report) -> io::Result<()> {
 fn confine(settings: &Settings) -> Result<Clock, Error> {
     privilege::drop_to(&settings.account)?;
     // What goes to standard output may come from a pipe for hours, and somebody waits for it.
-    let processor = settings.largest_text.and(Some(LIMIT));
+    let processor = settings.largest_text.and(Some(PROCESSOR));
     process::restrain(settings.largest_text, processor)?;
     process::have_no_children()?;
     let clock = Clock::new(settings.log_time, Zone::Local);

@@ -73,7 +73,7 @@ pub struct Rotated {
     pub known: Vec<Identity>,
     /// What could not be opened.
     pub problems: Vec<Error>,
-    /// Logs in a compression that is not read, but for those that are known.
+    /// Logs in a compression that is not read.
     pub foreign: Vec<(PathBuf, Identity)>,
     /// How many younger ones were left, because they are too many for one run.
     pub left: usize,
@@ -138,10 +138,7 @@ pub fn rotated(pflog: &Path, is_known: impl Fn(&Identity) -> bool) -> Result<Rot
     for path in foreign.into_iter().map(|name| directory.join(name)) {
         // One that is gone was renamed, and is met the next time.
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
-        match Identity::of(&metadata) {
-            identity if is_known(&identity) => found.known.push(identity),
-            identity => found.foreign.push((path, identity)),
-        }
+        found.foreign.push((path, Identity::of(&metadata)));
     }
     let (mut seen, mut unread) = (HashSet::new(), VecDeque::new());
     for number in 0..=highest {

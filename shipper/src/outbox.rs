@@ -100,6 +100,16 @@ pub struct Draft {
     file: File,
 }
 
+impl Draft {
+    /// How many octets of it are written.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn size(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len())
+    }
+}
+
 impl Outbox {
     /// The outbox at these directories.
     ///

@@ -129,9 +129,12 @@ impl<'a> Poster<'a> {
         };
         let since = Instant::now();
         let mut attempt = self.send(text, digest, part, self.limit).map_err(unread)?;
-        if attempt.may_be_for_the_question() && self.knows_expect.replace(false) {
+        if attempt.may_be_for_the_question() {
+            self.knows_expect.set(false);
             let left = self.limit.saturating_sub(since.elapsed());
             attempt = self.send(text, digest, part, left).map_err(unread)?;
+            // Not if the server was out of order both times.
+            self.knows_expect.set(attempt.answer.is_err());
         }
         let Attempt { answer, is_sent, .. } = attempt;
         let response =

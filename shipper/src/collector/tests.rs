@@ -27,7 +27,8 @@ fn collector(config: &Config) -> Collector<'_> {
 }
 
 fn decoding(collector: &Collector, number: u32, work: Work) -> Decoding {
-    let (draft, ..) = collector.outbox.draft(number as usize).unwrap();
+    let (draft, mut writer, _) = collector.outbox.draft(number as usize).unwrap();
+    writer.write_all(b"line\n").unwrap();
     let (log, file) = (format!("pflog.{number}").into(), Identity::default());
     Decoding { log, file, decoder: process::child(work), draft, number }
 }
@@ -168,6 +169,22 @@ fn a_decoder_that_names_no_log_is_not_believed() {
     collector.spool(lies, None);
     assert_eq!((collector.ledger.get(&Digest::default()), collector.tally.failed), (None, true));
     assert_eq!(std::fs::read_dir(spool.join("outbox")).unwrap().count(), 0);
+    std::fs::remove_dir_all(spool).unwrap();
+}
+
+#[test]
+fn a_decoder_that_counts_more_records_than_octets_is_not_believed() {
+    let _alone = process::alone();
+    let (spool, config) = scratch("counts");
+    let mut collector = collector(&config);
+    let lies = decoding(&collector, 0, |mut socket| {
+        let (digest, head) = ([7; 32], [6; 32]);
+        let lie =
+            Report { ending: Ending::Clean, digest, head, records: 6, first: 5, last: 5, ..Report::empty() };
+        i32::from(socket.read_exact(&mut [0]).and_then(|()| socket.write_all(&lie.encode())).is_err())
+    });
+    collector.spool(lies, None);
+    assert_eq!((collector.ledger.get(&[7; 32]), collector.tally.failed), (None, true), "a line has 5 octets");
     std::fs::remove_dir_all(spool).unwrap();
 }
 

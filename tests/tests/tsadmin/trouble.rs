@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use super::root::{Root, Shell, difference, possible};
+use super::root::{Root, Shell, possible};
 use super::{assert_status, stderr, stdout};
 use tests::machine::words;
 
@@ -291,7 +291,7 @@ fn a_log_that_is_not_rotated_any_more_is_noticed() {
 fn another_run_is_waited_for() {
     let Some(root) = root() else { return };
     assert_status(&root.add(&[]), 0);
-    for (name, command) in [("tsfetch", "update"), ("tsload", "remove")] {
+    for (name, command) in [("tsfetch", "update"), ("tsload", "update"), ("tsship", "remove")] {
         root.write(&format!("stub/{name}.running"), "3\n");
         root.write("stub/log", "");
         let output = root.tsadmin(&[command], "yes\n");
@@ -307,11 +307,36 @@ fn another_run_is_not_waited_for_for_ever() {
     let Some(root) = root() else { return };
     assert_status(&root.add(&[]), 0);
     root.write("stub/tsload.running", "1000\n");
-    let before = root.snapshot();
     let output = root.tsadmin(&["update"], "");
-    assert_status(&output, 1);
+    assert_status(&output, 2);
     assert!(stderr(&output).contains("is at work for 5 minutes now"), "{}", words(&output));
-    assert_eq!(difference(&before, &root.snapshot()), "");
+    root.write("stub/tsship.running", "1000\n");
+    let output = root.tsadmin(&["remove"], "\n");
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("tsship is still at work; run this again"), "{}", words(&output));
+    assert!(root.path("var/db/threatstop/lock").exists());
+}
+
+/// The rules are in force, and a change of the policy brings in who is logged in.
+#[test]
+fn rules_that_were_there_are_not_said_to_be_out_and_pf_stays_off() {
+    let Some(root) = root() else { return };
+    assert_status(&root.add(&[&format!("--block_list={}", super::root::ALLOW_LIST)]), 0);
+    let rules = root.read("stub/pf/rules");
+    root.write("stub/who", "root     ttyp0    Nov 21 12:00   (64.87.3.133)\n");
+    fs::remove_file(root.path("stub/pf/enabled")).unwrap();
+    root.write("stub/pf/limit", "1\n");
+    root.write("stub/tsload.fails_once", "");
+    let output = root.add(&["--allow_list="]);
+    assert_status(&output, 1);
+    let said = stderr(&output);
+    assert!(said.contains("is blocked: keep this connection, run tsadmin disable"), "{said}");
+    assert!(
+        said.contains("pf stays off: 64.87.3.133") && !said.contains("out of /etc/pf.conf again"),
+        "{said}"
+    );
+    assert!(root.read("stub/pf/rules").contains("<ThreatSTOP-Block>"), "{rules}");
+    assert!(!root.path("stub/pf/enabled").exists());
 }
 
 #[test]
