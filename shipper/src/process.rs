@@ -177,8 +177,8 @@ pub fn split() -> Result<Side, Error> {
 }
 
 /// What a process that parses hostile data may use: 128 MiB of memory, no core dump, at most
-/// `largest_file` octets in one file, and the processor when nobody else wants it, for at most the
-/// time `processor`, should there be no parent left to end it. To be called before pledge(2), under
+/// `largest_file` octets in one file, and, where nobody waits for it, the processor when nobody else
+/// wants it, for at most the time `processor`. To be called before pledge(2), under
 /// which setrlimit(2) needs `proc`.
 ///
 /// # Errors
@@ -202,8 +202,10 @@ pub fn restrain(largest_file: Option<u64>, processor: Option<Duration>) -> Resul
         Ok(())
     };
     set().map_err(|errno| Error::new("setrlimit", errno.desc()))?;
-    // SAFETY: nice(3) takes a number. That it cannot be nicer still is no failure.
-    unsafe { libc::nice(10) };
+    if processor.is_some() {
+        // SAFETY: nice(3) takes a number. That it cannot be nicer still is no failure.
+        unsafe { libc::nice(10) };
+    }
     Ok(())
 }
 
