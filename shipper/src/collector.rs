@@ -251,7 +251,8 @@ impl<'a> Collector<'a> {
         let before = self.ledger.with_head(&entry.head).copied();
         if let Some(before) = before
             && before.records >= entry.records
-            && (before.first, before.last) >= (entry.first, entry.last)
+            && before.first == entry.first
+            && before.last >= entry.last
         {
             let (was, is) = (before.records, entry.records);
             self.fail(Error::new(
